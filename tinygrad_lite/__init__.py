@@ -1,0 +1,20 @@
+"""tinygrad_lite: reverse-mode autodiff on NumPy, with PyTorch's names and numbers. Start reading in tensor.py.
+
+>>> import tinygrad_lite as tg
+>>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
+>>> (x * x).sum().backward(); x.grad
+array([2., 4.], dtype=float32)
+"""
+from .tensor import Tensor, grad, no_grad
+from .rowsparse import RowSparse
+from .ops.elementwise import *
+from .ops.reductions import *
+from .ops.shapes import *
+from .ops.indexing import *
+from .ops.linalg import *
+from .ops.activations import *
+from .ops import numpy_functions
+from .autodiff import hvp, jacobian, value_and_grad
+from .gradcheck import gradcheck
+from .random import seed
+from . import backend, clip, data, losses, nn, optim, schedules

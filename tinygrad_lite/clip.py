@@ -1,0 +1,99 @@
+"""Clipping gradients: how long they are is measured in float64, and returned."""
+import numpy as np
+
+from .rowsparse import RowSparse
+from .tensor import Tensor
+
+EPS = 1e-6              # PyTorch's: a gradient exactly at the limit shrinks by a millionth
+
+
+def graded(params):
+    """The parameters that have a gradient, of one Parameter or any iterable."""
+    return [p for p in ([params] if isinstance(params, Tensor) else params) if p._grad is not None]
+
+
+def entries(g):
+    """The numbers of a gradient in one row; a sparse one with its duplicates added."""
+    return (g.coalesce().values if isinstance(g, RowSparse) else g).reshape(-1)
+
+
+def norm_of(x, p):
+    """The p-norm of a row of numbers, in float64: squares of large float32 numbers would overflow."""
+    if p == 2:
+        if x.dtype == np.float32 and x.size <= 65536:
+            fast = float(x.dot(x))          # good to 1e-6 when nothing overflows or vanishes; long sums go to float64
+            if 1e-20 < fast < 1e30:
+                return fast ** 0.5
+        x = x.astype(np.float64, copy=False)
+        return float(np.sqrt(x.dot(x)))
+    x = np.abs(x.astype(np.float64, copy=False))
+    if p == np.inf:
+        return float(x.max(initial=0.0))
+    if p == 0:
+        return float(np.count_nonzero(x) > 0)
+    return float((x ** p).sum() ** (1 / p))
+
+
+def clip_grad_norm_(params, max_norm, norm_type=2.0, error_if_nonfinite=False):
+    """Scale all gradients together so that their joint norm is at most max_norm; returns the norm before.
+
+    total = norm_p of everything; coefficient = min(1, max_norm / (total + 1e-6)). A negative max_norm raises,
+    0 is allowed; a non-finite total raises with `error_if_nonfinite`, naming the parameter. Pascanu et al. 2013.
+
+    >>> w = Tensor([3.0, 4.0], requires_grad=True); w.grad = w.data.copy()
+    >>> round(clip_grad_norm_([w], 1.0), 4), w.grad.round(4)
+    (5.0, array([0.6, 0.8], dtype=float32))
+    """
+    check_limit("clip_grad_norm_", "max_norm", max_norm)
+    params, p = graded(params), float(norm_type)
+    norms = [norm_of(entries(q._grad), p) for q in params]
+    total = norm_of(np.array(norms), p) if p != 0 else float(np.sum(norms))
+    if not np.isfinite(total):
+        if error_if_nonfinite:
+            i = next(i for i, n in enumerate(norms) if not np.isfinite(n))
+            name = getattr(params[i], "name", None) or f"{i} of {len(params)}, shape {params[i].shape}"
+            raise RuntimeError(f"clip_grad_norm_: the total norm is {total}: the gradient of parameter {name} has norm {norms[i]}. "
+                               "Nothing was changed")
+    coefficient = max_norm / (total + EPS)
+    for q in params:
+        scale_(q, min(1.0, coefficient) if coefficient == coefficient else coefficient)
+        if np.isfinite(total):
+            q._finite = q._grad             # spares the optimizer a second look
+    return total
+
+
+def scale_(p, c):
+    """Multiply a gradient by c in place."""
+    if c == 1:
+        return
+    g = p._grad
+    if isinstance(g, RowSparse):
+        p._grad = g * g.dtype.type(c)
+    elif type(g) is np.ndarray and g.flags.writeable:
+        with np.errstate(invalid="ignore"):     # inf * 0 is nan, as in PyTorch
+            g *= g.dtype.type(c)
+    else:
+        p._grad = g * g.dtype.type(c)
+
+
+def clip_grad_value_(params, clip_value):
+    """Clamp every number of every gradient to [-clip_value, clip_value]; returns the largest size before.
+
+    >>> w = Tensor([3.0, -4.0], requires_grad=True); w.grad = w.data.copy()
+    >>> clip_grad_value_([w], 1.0), w.grad
+    (4.0, array([ 1., -1.], dtype=float32))
+    """
+    check_limit("clip_grad_value_", "clip_value", clip_value)
+    largest = 0.0
+    for p in graded(params):
+        g = p._grad.coalesce() if isinstance(p._grad, RowSparse) else p._grad
+        values = entries(g)
+        largest = max(largest, float(np.abs(values).max(initial=0)))
+        clipped = np.clip(values, -clip_value, clip_value)
+        p._grad = RowSparse(g.indices, clipped.reshape(g.values.shape), g.shape) if isinstance(g, RowSparse) else clipped.reshape(g.shape)
+    return largest
+
+
+def check_limit(function, argument, value):
+    if not value >= 0:
+        raise ValueError(f"{function}: {argument}: got {value}, expected a number >= 0 (a negative one would turn gradients round)")

@@ -1,0 +1,58 @@
+"""What NumPy does too slowly. One file per family; the plain NumPy form, which defines the result, and the numba
+loop stand together. numba is imported, and a loop compiled, at the first call that needs it; compiled loops are
+cached on disk, so each machine pays once.
+
+    TINYGRAD_LITE_KERNELS=numpy     run the plain forms instead (to debug, or where numba lags behind a new Python)
+"""
+import functools
+import os
+
+import numpy as np
+
+PLAIN = os.environ.get("TINYGRAD_LITE_KERNELS", "numba") == "numpy"
+KERNELS = {}            # name -> (plain form, loop): the table that tests walk
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def compiled(loop):
+    """numba's version of a loop: lazily compiled per dtype, cached on disk, divisions as in NumPy (no exceptions)."""
+    from numba import njit
+    return njit(cache=True, error_model="numpy")(loop)
+
+
+def kernel(plain, usable):
+    """Decorate a loop with its plain form; calls go to the compiled loop where `usable(*args)` holds.
+
+    The loop serves contiguous float32 and float64 arrays on the host; everything else (float16, GPU,
+    strides) takes the plain form, so that every dtype and layout has an answer.
+
+    >>> @kernel(lambda x: float(x.sum()), lambda x: x.dtype in FLOATS)
+    ... def _total(x):
+    ...     s = 0.0
+    ...     for v in x:
+    ...         s += v
+    ...     return s
+    >>> _total(np.ones(3, "f")), _total(np.ones(3, np.float16))
+    (3.0, 3.0)
+    """
+    def decorate(loop):
+        fast = None
+
+        @functools.wraps(plain)
+        def call(*args):
+            nonlocal fast
+            if PLAIN or not usable(*args):
+                return plain(*args)
+            if fast is None:
+                fast = compiled(loop) if loop.__code__.co_filename.endswith(".py") else loop
+            return fast(*args)
+        call.plain, call.loop = plain, loop
+        KERNELS[loop.__name__] = call
+        return call
+    return decorate
+
+
+def ready(*arrays):
+    """True if these are contiguous host arrays of one float32 or float64 dtype."""
+    first = arrays[0].dtype
+    return first in FLOATS and all(type(a) is np.ndarray and a.dtype == first and a.flags.c_contiguous for a in arrays)

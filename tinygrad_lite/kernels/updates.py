@@ -1,0 +1,162 @@
+"""An optimizer's formula for one number, lifted to whole arrays: written once, run by NumPy or as one fused loop.
+
+    def adam(g, p, exp_avg, exp_avg_sq, h):             # gradient, parameter, state..., the scalars of this step
+        exp_avg = h.b1 * exp_avg + (1 - h.b1) * g
+        ...
+        return p - h.lr * ..., exp_avg, exp_avg_sq      # the new parameter and the new state, in the same order
+
+`Lifted(adam)` rewrites that text into a loop which loads all arrays once, computes, and stores all once:
+an update is limited by memory, so each array must cross the bus a single time. Three details carry the speed
+and the digits. What depends on `h` and numbers alone moves out of the loop, is computed in float64 and
+rounded once to the arrays' dtype (1 - 0.999 in float32 would be wrong in the fifth digit; a float64 scalar
+beside float32 arrays would double the time). The loop is compiled under its formula's own file and a name of
+its own: numba's disk cache tells kernels apart by these, not by what they compute. And state arrays start
+1088 bytes apart: arrays at equal offsets within a memory page fight for the same cache lines (4 times slower).
+"""
+import ast
+import inspect
+import textwrap
+from types import SimpleNamespace
+
+import numpy as np
+
+from . import FLOATS, KERNELS, PLAIN, compiled
+
+# The words that a formula may use besides + - * / ** abs(): NumPy's here, scalar forms in the loop.
+sqrt, sign, where, maximum, minimum = np.sqrt, np.sign, np.where, np.maximum, np.minimum
+PRELUDE = "g = h.direction * g + h.l2 * p\np = h.keep * p\n"        # maximize, L2 and decoupled decay: the same for all
+SPACING = 1088
+
+
+class Lifted:
+    """A formula as an in-place update of arrays: lifted(g, p, *states, scalars) with a dict of scalars.
+
+    >>> def decay(g, p, h):
+    ...     return (p - h.lr * g,)
+    >>> p = np.ones(2)
+    >>> Lifted(decay)(np.ones(2), p, [], dict(lr=0.25, direction=1, l2=0, keep=1)); p
+    array([0.75, 0.75])
+    """
+
+    def __init__(self, formula):
+        self.formula = formula
+        self.name = f"{formula.__module__.rpartition('.')[2]}_{formula.__name__}_loop"
+        self.states = list(inspect.signature(formula).parameters)[2:-1]
+        self.scalars = None             # names of the h.… the loop reads, in order
+        self.loop = None
+        KERNELS[self.name] = self
+
+    def __call__(self, g, p, states, h):
+        """Update the 1-d arrays p and states in place; g is read. All of one dtype."""
+        if PLAIN or p.dtype not in FLOATS or type(p) is not np.ndarray:
+            return self.plain(g, p, states, h)
+        if self.loop is None:
+            self.lift()
+        self.loop(g, p, *states, np.array([h[k] for k in self.scalars], np.float64))
+
+    def plain(self, g, p, states, h):
+        """The same update in NumPy: the definition that the loop must agree with."""
+        g = h["direction"] * g + h["l2"] * p
+        results = self.formula(g, h["keep"] * p, *states, SimpleNamespace(**h))
+        for array, new in zip([p, *states], results):
+            array[...] = new
+
+    def lift(self):
+        """Write, and hand to numba, the fused loop."""
+        source, self.scalars = loop_source(self.formula, self.name)
+        code = self.formula.__code__
+        space = {"__name__": self.formula.__module__, "np": np}
+        exec(compile(source, code.co_filename, "exec"), space)
+        if code.co_filename.endswith(".py"):
+            self.loop = compiled(space[self.name])
+        else:                           # typed into a shell: there is no file to cache beside
+            from numba import njit
+            self.loop = njit(error_model="numpy")(space[self.name])
+
+
+class Hoist(ast.NodeTransformer):
+    """Replace what does not change within the loop by names, computed once before it."""
+
+    def __init__(self):
+        self.names, self.scalars = {}, []
+
+    def visit(self, node):
+        if isinstance(node, ast.expr) and self.invariant(node):
+            return self.hoisted(node)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            args = [self.visit(a) for a in node.args]
+            match node.func.id:
+                case "where":           # a select, which vectorises
+                    return ast.IfExp(*args)
+                case "minimum":
+                    return ast.IfExp(ast.Compare(args[0], [ast.Lt()], [args[1]]), *args)
+                case "maximum":
+                    return ast.IfExp(ast.Compare(args[0], [ast.Gt()], [args[1]]), *args)
+                case "sqrt" | "sign" | "abs":
+                    return ast.Call(ast.Attribute(ast.Name("np", ast.Load()), node.func.id, ast.Load()), args, [])
+            raise SyntaxError(f"a formula may use sqrt, sign, abs, where, minimum, maximum; got {node.func.id}()")
+        return self.generic_visit(node)
+
+    def invariant(self, node):
+        leaves = [n for n in ast.walk(node) if isinstance(n, (ast.Name, ast.Constant, ast.Call))]
+        return bool(leaves) and all(isinstance(n, ast.Constant) or isinstance(n, ast.Name) and n.id == "h" for n in leaves)
+
+    def hoisted(self, node):
+        for n in ast.walk(node):
+            if isinstance(n, ast.Attribute) and n.attr not in self.scalars:
+                self.scalars.append(n.attr)
+        text = ast.unparse(Subscripts(self.scalars).visit(node))
+        self.names.setdefault(text, f"k{len(self.names)}")
+        return ast.Name(self.names[text], ast.Load())
+
+
+class Subscripts(ast.NodeTransformer):
+    """h.lr -> h_[3], its place among the scalars."""
+
+    def __init__(self, scalars):
+        self.scalars = scalars
+
+    def visit_Attribute(self, node):
+        return ast.Subscript(ast.Name("h_", ast.Load()), ast.Constant(self.scalars.index(node.attr)), ast.Load())
+
+
+def loop_source(formula, name):
+    """The text of the fused loop for a formula, and the scalars it reads.
+
+    >>> def gd(g, p, h):
+    ...     return (p - 2 * h.lr * g,)
+    >>> text, scalars = loop_source(gd, "gd_loop")
+    >>> scalars
+    ['direction', 'l2', 'keep', 'lr']
+    """
+    function = ast.parse(textwrap.dedent(inspect.getsource(formula))).body[0]
+    arrays = [a.arg for a in function.args.args][:-1]
+    hoist = Hoist()
+    body = [hoist.visit(s) for s in ast.parse(PRELUDE).body + function.body
+            if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+    *steps, last = body
+    results = last.value.elts if isinstance(last.value, ast.Tuple) else [last.value]
+    lines = [f"def {name}({', '.join(a + '_' for a in arrays)}, h_):", "    T = p_.dtype.type"]
+    lines += [f"    {k} = T({text})" for text, k in hoist.names.items()]
+    steps = [ast.unparse(ast.fix_missing_locations(s)) for s in steps]
+    news = [f"new_{a} = {ast.unparse(ast.fix_missing_locations(e))}" for a, e in zip(arrays[1:], results)]
+    stores = [f"{a}_[i] = new_{a}" for a in arrays[1:]]
+    lines.append("    for i in range(p_.size):")
+    lines += ["        " + line for line in [f"{a} = {a}_[i]" for a in arrays] + steps + news + stores]
+    return "\n".join(lines) + "\n", hoist.scalars
+
+
+def staggered(sizes, dtype):
+    """Empty 1-d arrays cut from one block of memory, each starting 1088 bytes further within its page.
+
+    >>> [a.size for a in staggered([3, 5], np.float32)]
+    [3, 5]
+    """
+    dtype, starts, end = np.dtype(dtype), [], 0
+    for i, n in enumerate(sizes):
+        start = -(-end // 4096) * 4096 + (i + 1) * SPACING % 4096
+        starts.append(start)
+        end = start + n * dtype.itemsize
+    block = np.empty(end + 4096, np.uint8)
+    first = -block.ctypes.data % 4096
+    return [block[first + s:first + s + n * dtype.itemsize].view(dtype) for s, n in zip(starts, sizes)]

@@ -1,0 +1,210 @@
+"""Loss functions with the signatures of torch.nn.functional: x is what the model gave, y the target.
+
+`reduction`: "mean" (default), "sum", or "none" for one loss per sample.
+"""
+import numpy as np
+
+from .kernels.softmax import cross_entropy as rows_cross_entropy
+from .ops.activations import log_softmax, softplus
+from .ops.elementwise import abs, maximum
+from .ops.indexing import gather, where
+from .ops.reductions import sum
+from .tensor import Tensor, op, plain
+
+
+def reduced(losses, reduction, count=None):
+    """The losses as they are, summed, or averaged (over `count`, by default over their number)."""
+    if reduction == "mean":
+        return losses.mean() if count is None else losses.sum() / count
+    if reduction == "sum":
+        return losses.sum()
+    if reduction == "none":
+        return losses
+    raise ValueError(f"reduction: got {reduction!r}, expected 'mean', 'sum' or 'none'")
+
+
+def same_shape(name, x, y):
+    if tuple(x.shape) != tuple(np.shape(y)):
+        raise ValueError(f"{name}: got input of shape {tuple(x.shape)} and target of shape {tuple(np.shape(y))}, expected the same")
+
+
+def class_ids(name, y, k, ignore_index):
+    """Integer targets as int64 with ignored ones as -1; anything outside 0..k-1 raises."""
+    y = np.asarray(plain(y))
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"{name}: the target has dtype {y.dtype}, expected integer classes (or probabilities of the input's shape)")
+    y = y.astype(np.int64, copy=False)
+    if y.size and (y.min() < 0 or y.max() >= k):
+        ignored = y == ignore_index
+        wrong = ((y < 0) | (y >= k)) & ~ignored
+        if wrong.any():
+            at = np.unravel_index(wrong.argmax(), y.shape)
+            raise IndexError(f"{name}: target {y[at]} at index {tuple(map(int, at))}, expected 0..{k - 1} or ignore_index {ignore_index}")
+        y = np.where(ignored, -1, y)
+    elif 0 <= ignore_index < k and (y == ignore_index).any():
+        y = np.where(y == ignore_index, -1, y)
+    return y
+
+
+# --- cross-entropy of rows of scores, fused
+def _rows_forward(x, y, weight, smoothing, reduction):
+    losses, grad = rows_cross_entropy(x, y, weight, smoothing)
+    if reduction == "none":
+        return losses, grad
+    total = losses.sum()
+    if reduction == "mean":
+        count = weight[y[y >= 0]].sum() if weight.min() != 1 or weight.max() != 1 or y.min(initial=0) < 0 else x.dtype.type(len(y))
+        with np.errstate(invalid="ignore", divide="ignore"):    # every row ignored: 0 / 0 is nan, as in PyTorch
+            total = total / count
+        grad *= x.dtype.type(1 / count) if count else x.dtype.type(0)
+    return total, grad
+
+
+def _rows_rule(g, z, x, y, weight, smoothing, reduction, grad):
+    if g.ndim:
+        return grad * g[:, None]
+    return grad if g == 1 else grad * g
+
+
+def _rows_composite(x, y, weight, smoothing, reduction):
+    k, used = x.shape[1], y >= 0
+    log_p = log_softmax(x, 1)
+    target = np.zeros(x.shape, x.dtype)
+    target[np.arange(len(y))[used], y[used]] = 1 - smoothing
+    target = (target + smoothing / k) * weight * used[:, None]
+    losses = -(where(target == 0, 0, target * log_p)).sum(axis=1)
+    return reduced(losses, reduction, weight[y[used]].sum())
+
+
+_rows = op("cross_entropy", _rows_forward, _rows_rule, composite=_rows_composite, saves=True)
+
+
+def cross_entropy(x, y, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    """-log softmax(x)_y. x: (N, K), (K,) or (N, K, d1...) scores; y: integer classes, or probabilities of x's shape.
+
+    With weights w and smoothing e: l = -(1-e) w_y log p_y - e/K sum_c w_c log p_c. The mean divides by
+    the sum of w_y over what is not ignored (by N for probabilities). All ignored: nan, gradient 0.
+
+    >>> x = Tensor([[2.0, 0.0], [0.0, 0.0]], requires_grad=True)
+    >>> loss = cross_entropy(x, np.array([0, 1])); loss.backward()
+    >>> round(loss.item(), 4), x.grad[1]
+    (0.41, array([ 0.25, -0.25], dtype=float32))
+    """
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    y = plain(y)
+    if x.ndim == 0:
+        raise ValueError("cross_entropy: got a 0-d input, expected scores of shape (N, K)")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing: got {label_smoothing}, expected a number in [0, 1]")
+    axis = 0 if x.ndim == 1 else 1
+    k = x.shape[axis]
+    w = np.ones(k, x.dtype) if weight is None else np.asarray(plain(weight), x.dtype)
+    if w.shape != (k,):
+        raise ValueError(f"cross_entropy: weight has shape {w.shape}, expected ({k},), one per class")
+    if np.asarray(y).dtype.kind == "f":
+        return _soft_cross_entropy(x, y, w, axis, reduction, label_smoothing)
+    y = class_ids("cross_entropy", y, k, ignore_index)
+    if y.shape != x.shape[:axis] + x.shape[axis + 1:]:
+        raise ValueError(f"cross_entropy: got input of shape {x.shape} and target of shape {y.shape}, expected a target of "
+                         f"shape {x.shape[:axis] + x.shape[axis + 1:]}")
+    if reduction not in ("mean", "sum", "none"):
+        reduced(x, reduction)
+    rows = x if x.ndim == 2 else x.reshape(1, k) if x.ndim == 1 else np.moveaxis(x, 1, -1).reshape(-1, k)
+    losses = _rows(rows, y.reshape(-1), w, float(label_smoothing), reduction)
+    return losses.reshape(y.shape) if reduction == "none" else losses
+
+
+def _soft_cross_entropy(x, y, w, axis, reduction, smoothing):
+    same_shape("cross_entropy", x, y)
+    k = x.shape[axis]
+    target = (y * (1 - smoothing) + smoothing / k) * w.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    losses = -sum(log_softmax(x, axis) * target, axis)
+    return reduced(losses, reduction, None if x.ndim == 1 else np.prod(losses.shape))
+
+
+def nll_loss(x, y, weight=None, ignore_index=-100, reduction="mean"):
+    """-w_y x_y for log-probabilities x (N, K), (K,) or (N, K, d1...); the mean divides by the sum of w_y.
+
+    >>> nll_loss(Tensor([[-0.5, -1.0], [-2.0, -0.25]]), np.array([0, 1])).item()
+    0.375
+    """
+    axis = 0 if x.ndim == 1 else 1
+    k = x.shape[axis]
+    y = class_ids("nll_loss", y, k, ignore_index)
+    if y.shape != tuple(x.shape[:axis] + x.shape[axis + 1:]):
+        raise ValueError(f"nll_loss: got input of shape {x.shape} and target of shape {y.shape}, expected "
+                         f"{x.shape[:axis] + x.shape[axis + 1:]}")
+    w = np.ones(k, x.dtype) if weight is None else np.asarray(plain(weight), x.dtype)
+    share = np.where(y >= 0, w[y], 0).astype(x.dtype)
+    picked = gather(x, axis, np.expand_dims(np.maximum(y, 0), axis)).reshape(y.shape)
+    losses = -where(share == 0, 0, picked * share)
+    with np.errstate(invalid="ignore"):
+        return reduced(losses, reduction, share.sum() if reduction == "mean" else None)
+
+
+def mse_loss(x, y, reduction="mean"):
+    """(x - y)^2.
+
+    >>> mse_loss(Tensor([1.0, 2.0]), np.array([1.0, 4.0])).item()
+    2.0
+    """
+    same_shape("mse_loss", x, y)
+    d = x - y
+    return reduced(d * d, reduction)
+
+
+def l1_loss(x, y, reduction="mean"):
+    """|x - y|, with slope 0 where they are equal.
+
+    >>> l1_loss(Tensor([1.0, 2.0]), np.array([1.0, 5.0])).item()
+    1.5
+    """
+    same_shape("l1_loss", x, y)
+    return reduced(abs(x - y), reduction)
+
+
+def binary_cross_entropy_with_logits(x, y, weight=None, reduction="mean", pos_weight=None):
+    """w [(1-y) x + (1 + (q-1) y) log(1 + e^-x)] for logits x and targets y in [0, 1], q = pos_weight; never overflows.
+
+    >>> round(binary_cross_entropy_with_logits(Tensor([0.0, 100.0]), np.array([1.0, 1.0])).item(), 4)
+    0.3466
+    """
+    same_shape("binary_cross_entropy_with_logits", x, y)
+    soft = softplus(-x, 1.0, np.inf)        # exact also where PyTorch's softplus goes over to x
+    losses = (1 - y) * x + (soft if pos_weight is None else (1 + (pos_weight - 1) * y) * soft)
+    return reduced(losses if weight is None else losses * weight, reduction)
+
+
+def hinge_loss(score, y, margin=1, reduction="mean"):
+    """max(0, margin - y score) for y in {-1, 1}; the slope at the kink is 0. Cortes & Vapnik 1995.
+
+    >>> hinge_loss(Tensor([0.5, 3.0]), np.array([1, 1])).item()
+    0.25
+    """
+    same_shape("hinge_loss", score, y)
+    short = margin - score * y
+    return reduced(short * (short > 0), reduction)
+
+
+def squared_hinge_loss(score, y, margin=1, reduction="mean"):
+    """max(0, margin - y score)^2 for y in {-1, 1}.
+
+    >>> squared_hinge_loss(Tensor([0.5, 3.0]), np.array([1, 1])).item()
+    0.125
+    """
+    same_shape("squared_hinge_loss", score, y)
+    short = maximum(margin - score * y, 0)
+    return reduced(short * short, reduction)
+
+
+def multiclass_hinge_loss(score, target, margin=1, reduction="mean"):
+    """max(0, margin + max_{j != y} s_j - s_y): only the worst class counts. Crammer & Singer 2001.
+
+    >>> multiclass_hinge_loss(Tensor([[2.0, 1.5, 0.0]]), np.array([0])).item()
+    0.5
+    """
+    y = class_ids("multiclass_hinge_loss", target, score.shape[1], -1)
+    own = gather(score, 1, y[:, None]).reshape(-1)
+    others = where(np.arange(score.shape[1]) == y[:, None], -np.inf, score)
+    short = margin + others.max(axis=1) - own
+    return reduced(short * (short > 0), reduction)

@@ -1,0 +1,260 @@
+"""What all optimizers share, so that each of them is its formula.
+
+A subclass is a docstring, `defaults` in PyTorch's order, and a `rule` lifted from a scalar formula with
+`scalars(o, t)`, its numbers for step t; or, where the update is no formula per number (norms, matrices, a
+reader's own idea), just `update_param(self, p)` in NumPy. The base owns the rest: groups, schedules, one clock
+`t` and a step count for each parameter, maximize, L2 and decoupled decay, gradients of None (the parameter is
+left entirely alone) and of rows, state by parameter name, and the refusal of non-finite gradients.
+"""
+import inspect
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+
+from ..rowsparse import RowSparse
+from ..tensor import Tensor
+from .slots import Slot, pools_of
+
+COMMON = dict(maximize=False, check_finite=True)
+IGNORED = ("foreach", "fused", "capturable", "differentiable")     # PyTorch's speed switches: nothing to switch here
+RANGES = dict(lr="[0, inf)", weight_decay="[0, inf)", eps="[0, inf)", momentum="[0, inf)", betas="[0, 1)", lr_decay="[0, inf)",
+              initial_accumulator_value="[0, inf)", alpha="[0, inf)", rho="[0, 1]")
+
+
+def today(value, t):
+    """An option's value at step t: schedules are functions of the step, also inside a tuple (Adam's betas)."""
+    if type(value) is float:
+        return value
+    if isinstance(value, tuple):
+        return tuple([today(v, t) for v in value])
+    return value(t) if callable(value) and not isinstance(value, type) else value
+
+
+class Optimizer:
+    """Base of all optimizers. `params`: Parameters, (name, Parameter) pairs, or dicts {"params": ..., option: value}.
+
+    Any option may be a schedule, a function of the step. `step()` returns whether it stepped, and only
+    then the clock `t` advances; `step(closure)` returns the loss and sets `stepped`.
+
+    >>> class GD(Optimizer):
+    ...     defaults = dict(lr=0.1)
+    ...     def update_param(self, p):
+    ...         p.data -= self.now.lr * p.grad
+    >>> w = Tensor([1.0], requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> GD([w]).step(), w.data
+    (True, array([0.8], dtype=float32))
+    """
+    defaults = {}
+    fill = {}               # what a state starts with, where that is not 0
+    rule = None             # a Lifted formula
+    decoupled = False       # weight_decay shrinks the parameter by lr * decay instead of joining the gradient
+    accepts_rows = False    # takes RowSparse gradients: then only the rows that were used move
+
+    def __init_subclass__(cls):
+        names = ["params", *cls.defaults]
+        kinds = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=cls.defaults.get(n, inspect.Parameter.empty))
+                 for n in names]
+        kinds += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=v) for n, v in COMMON.items() if n not in names]
+        cls.__signature__ = inspect.Signature(kinds)
+
+    def __init__(self, params, *values, **options):
+        if len(values) > len(self.defaults):
+            raise TypeError(f"{self.name} takes at most {len(self.defaults)} positional options: {', '.join(self.defaults)}")
+        options = {**dict(zip(self.defaults, values)), **{k: v for k, v in options.items() if k not in IGNORED}}
+        self.options = {**COMMON, **self.defaults}
+        self.known(options)
+        self.options.update(options)
+        self.t, self.stepped = 0, False
+        self.param_groups, self.slots, self._pools = [], {}, None
+        if isinstance(params, (Tensor, np.ndarray)) or hasattr(params, "named_parameters"):
+            raise TypeError(f"{self.name}: params: got {type(params).__name__}, expected a list of Parameters "
+                            "(model.parameters() or model.named_parameters())")
+        if isinstance(params, (set, frozenset)):
+            raise TypeError(f"{self.name}: params: got a set, whose order changes from run to run; expected a list")
+        params = list(params)
+        for group in params if params and isinstance(params[0], dict) else [{"params": params}]:
+            self.add_param_group(group)
+        if not self.slots:
+            raise ValueError(f"{self.name}: got an empty parameter list")
+
+    @property
+    def name(self):
+        return type(self).__name__
+
+    def known(self, options):
+        unknown = sorted(set(options) - set(self.options) - {"params"})
+        if unknown:
+            raise TypeError(f"{self.name}: unknown option {unknown[0]!r}; known are {', '.join(sorted(self.options))}")
+
+    def add_param_group(self, group):
+        """Add parameters with options of their own: {"params": [...], "lr": 0.01}. What is not named comes from the constructor."""
+        group = {k: v for k, v in group.items() if k not in IGNORED}
+        self.known(group)
+        params = group["params"]
+        if isinstance(params, (set, frozenset)):
+            raise TypeError(f"{self.name}: params: got a set, whose order changes from run to run; expected a list")
+        group = {**self.options, **group, "params": []}
+        self.check(group)
+        slots = {}
+        for p in [params] if isinstance(params, Tensor) else params:
+            name, p = p if isinstance(p, tuple) else (getattr(p, "name", None), p)
+            if not isinstance(p, Tensor) or not p.is_leaf:
+                raise TypeError(f"{self.name}: got {type(p).__name__}{' made by ' + p.op_name if isinstance(p, Tensor) else ''}, "
+                                "expected Parameters (leaves)")
+            name = str(len(self.slots) + len(slots)) if name is None else name
+            twin = next((s.name for s in [*self.slots.values(), *slots.values()] if s.p is p), None)
+            if twin is not None or name in self.slots or name in slots:
+                raise ValueError(f"{self.name}: parameter {name!r} appears twice{f' (also as {twin!r})' if twin else ''}")
+            slots[name] = Slot(name, p, group)
+            group["params"].append(p)
+        self.slots.update(slots)
+        self.param_groups.append(group)
+        self._pools = None
+
+    def check(self, group):
+        """Refuse options outside their range; a subclass adds what only it knows."""
+        for key, span in RANGES.items():
+            for value in np.atleast_1d(np.array(group.get(key, ()), object)):
+                if isinstance(value, (int, float, np.number)):
+                    low, high = span[1:-1].split(", ")
+                    if not (float(low) <= value and (value < float(high) or value == float(high) and span[-1] == "]")):
+                        raise ValueError(f"{self.name}: {key}: got {group[key]}, expected a number in {span}")
+
+    @property
+    def lr(self):
+        """Today's learning rate of the first group, a float."""
+        return today(self.param_groups[0]["lr"], self.t)
+
+    @property
+    def state(self):
+        """{name: {"step": steps taken, state name: array}} of the parameters that have stepped."""
+        return {s.name: {"step": s.t, **s.arrays} for s in self.slots.values() if s.t}
+
+    def zero_grad(self, set_to_none=True):
+        for slot in self.slots.values():
+            p = slot.p
+            p._grad = None if set_to_none or p._grad is None else np.zeros_like(p.data)
+
+    # --- one step
+    def rule_of(self, o):
+        """The lifted formula for a group with options o."""
+        return self.rule
+
+    def scalars(self, o, t):
+        """The scalars h of a parameter's t-th step, from today's options: bias corrections folded in."""
+        return dict(lr=o.lr)
+
+    def step(self, closure=None):
+        loss = closure() if closure is not None else None
+        work = []
+        for group, o, pools in self.pools():
+            for pool in pools:          # look at every gradient before anything moves: a step happens whole or not at all
+                runs = pool.gather(self)
+                if runs:
+                    work.append((pool, o, runs))
+        for pool, o, runs in work:
+            pool.update(self, o, runs)
+        self.stepped = bool(work)
+        self.t += self.stepped
+        return self.stepped if closure is None else loss
+
+    def pools(self):
+        """(group, today's options, pools) for each group; sorted anew when formulas, dtypes or parameters have changed."""
+        today_s = [(group, self.today(group)) for group in self.param_groups]
+        if self._pools is None or not all([pool.fits(rule) for (_, o), pools in zip(today_s, self._pools)
+                                           for rule in [self.rule_of(o)] for pool in pools]):
+            self._pools = [pools_of(self, self.rule_of(o), group, [s for s in self.slots.values() if s.group is group])
+                           for group, o in today_s]
+        return [(group, o, pools) for (group, o), pools in zip(today_s, self._pools)]
+
+    def today(self, group):
+        """A group's options by attribute, schedules evaluated at t."""
+        o = SimpleNamespace(**group)
+        for key, value in group.items():
+            if type(value) is not float and key != "params":
+                setattr(o, key, today(value, self.t))
+        return o
+
+    def all_scalars(self, o, t):
+        """scalars() and those that the lifted rules' prelude reads: direction, L2, decoupled decay."""
+        decay = getattr(o, "weight_decay", 0.0)
+        decoupled = getattr(o, "decoupled_weight_decay", self.decoupled)
+        return dict(self.scalars(o, t), direction=-1.0 if o.maximize else 1.0, l2=0.0 if decoupled else decay,
+                    keep=1.0 - o.lr * decay if decoupled else 1.0)
+
+    def fill_of(self, name, group):
+        """What state `name` starts with."""
+        return self.fill.get(name, 0.0)
+
+    def lazy_rows(self, slot):
+        """True if a row-sparse gradient moves its rows only; False if other rows move too (momentum), so that it is densified."""
+        if not self.accepts_rows:
+            raise TypeError(f"{self.name}: parameter {slot.name!r} has a sparse gradient (RowSparse): use SGD, Adagrad or "
+                            "SparseAdam for it, or an Embedding with sparse=False")
+        if slot.group.get("weight_decay"):
+            raise ValueError(f"{self.name}: weight_decay {slot.group['weight_decay']} cannot act on the sparse gradient of "
+                             f"{slot.name!r}, whose unused rows stay untouched: give it a group with weight_decay=0")
+        return True
+
+    def refuse(self, slot, g):
+        """The error for a gradient with NaN or inf in it."""
+        values = g.values if isinstance(g, RowSparse) else g
+        bad = ~np.isfinite(values)
+        at = np.unravel_index(bad.argmax(), bad.shape)
+        raise FloatingPointError(
+            f"{self.name}: the gradient of parameter {slot.name!r} is not finite: {values[at]} at index {tuple(map(int, at))}, "
+            f"{bad.sum()} of {bad.size} entries. Nothing was changed; lower the rate, clip, or look for the cause")
+
+    # --- saving
+    def state_dict(self):
+        """All that a later run needs to go on exactly here: clock, options, state by parameter name."""
+        names = {id(s.p): n for n, s in self.slots.items()}
+        groups = [{**{k: v if not callable(v) else repr(v) for k, v in g.items() if k != "params"},
+                   "params": [names[id(p)] for p in g["params"]]} for g in self.param_groups]
+        state = {n: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in s.items()} for n, s in self.state.items()}
+        return {"t": self.t, "state": state, "param_groups": groups}
+
+    def load_state_dict(self, saved):
+        """Take over a state_dict; anything missing, unexpected or of another shape raises, and then nothing has changed."""
+        groups = saved["param_groups"]
+        mine = [n for g in self.state_dict()["param_groups"] for n in g["params"]]
+        theirs = [n for g in groups for n in g["params"]]
+        if len(groups) != len(self.param_groups) or set(mine) != set(theirs):
+            raise ValueError(f"{self.name}.load_state_dict: parameters missing: {sorted(set(mine) - set(theirs))}, "
+                             f"unexpected: {sorted(set(theirs) - set(mine))}; {len(groups)} groups, expected {len(self.param_groups)}")
+        for name, state in saved["state"].items():
+            wanted = self.shapes(self.slots[name])
+            got = {k: np.shape(v) for k, v in state.items() if k != "step"}
+            if wanted is not None and got != wanted:
+                raise ValueError(f"{self.name}.load_state_dict: state of {name!r}: got {got}, expected {wanted}")
+        for group, new in zip(self.param_groups, groups):
+            for key, value in new.items():
+                if key != "params" and key in group:
+                    if callable(group[key]):
+                        if repr(group[key]) != value:
+                            warnings.warn(f"{self.name}: {key} was saved as {value}, goes on as {group[key]!r}", stacklevel=2)
+                    elif not isinstance(value, str) or isinstance(group[key], str):
+                        group[key] = tuple(value) if isinstance(value, list) else value
+        self._pools, self.t = None, saved["t"]
+        for name, slot in self.slots.items():
+            state = saved["state"].get(name, {"step": 0})
+            slot.pool, slot.own_t = None, state["step"]
+            slot.arrays = {k: np.array(v, dtype=v.dtype) for k, v in state.items() if k != "step"}
+
+    def shapes(self, slot):
+        """{state name: shape} that a slot's state must have; None where an optimizer keeps what it likes."""
+        rule = self.rule_of(self.today(slot.group))
+        return {k: slot.p.shape for k in rule.states} if rule is not None else None
+
+    def memory(self, p, key, fill=0.0, shape=None):
+        """For update_param: the state array `key` of p, made on first use."""
+        arrays = next(s for s in self.slots.values() if s.p is p).arrays
+        if key not in arrays:
+            arrays[key] = np.full(p.shape if shape is None else shape, fill, p.dtype)
+        return arrays[key]
+
+    def __repr__(self):
+        options = ", ".join(f"{k}={v!r}" for k, v in self.param_groups[0].items() if k != "params" and v != COMMON.get(k))
+        return f"{self.name}({len(self.slots)} parameters, t={self.t}, {options})"

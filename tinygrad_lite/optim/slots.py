@@ -1,0 +1,191 @@
+"""Where an optimizer keeps its state, and how a step reaches many small parameters with one kernel call.
+
+Small parameters of a group share one block of memory: their data become views of it, their states too, and
+their gradients are gathered beside it. 200 biases then cost one concatenate and one call, not 200. Each step
+looks whether a parameter still is its view; if somebody has put another array in its place (loading, another
+optimizer over the same model, `p.data = ...`), that array is copied in and the view restored.
+Large parameters are updated where they are.
+"""
+from itertools import groupby
+
+import numpy as np
+
+from ..kernels import FLOATS
+from ..kernels.updates import staggered
+from ..rowsparse import RowSparse
+
+SMALL = 8192            # numbers; beyond it a kernel call costs little beside its work, a copy does not
+
+
+class Slot:
+    """One parameter's place in an optimizer: its name, group, step count t and state arrays."""
+    __slots__ = ("name", "p", "group", "arrays", "view", "pool", "own_t")
+
+    def __init__(self, name, p, group):
+        self.name, self.p, self.group = name, p, group
+        self.arrays, self.view, self.pool, self.own_t = {}, None, None, 0
+
+    @property
+    def t(self):
+        return self.own_t if self.pool is None or self.pool.t is None else self.pool.t
+
+
+def pools_of(optimizer, rule, group, slots):
+    """The pools of a group: its small parameters by dtype, each of the others alone."""
+    small = [s for s in slots if rule is not None and s.p.data.dtype in FLOATS and type(s.p.data) is np.ndarray
+             and s.p.data.size <= SMALL and not isinstance(s.p._grad, RowSparse)]
+    by_dtype = [[s for s in small if s.p.data.dtype == dtype] for dtype in FLOATS]
+    return ([Shared(optimizer, rule, group, same) for same in by_dtype if same]
+            + [Alone(optimizer, rule, group, s) for s in slots if s not in small])
+
+
+class Alone:
+    """A parameter that is updated where it is."""
+
+    def __init__(self, optimizer, rule, group, slot):
+        self.rule, self.group, self.slot, self.p, self.dtype = rule, group, slot, slot.p, slot.p.data.dtype
+        slot.own_t, slot.pool, self.t = slot.t, None, None
+        states = rule.states if rule is not None else ()
+        dtype = np.float32 if self.dtype == np.float16 else self.dtype
+        fresh = (staggered([self.p.size] * len(states), dtype) if type(self.p.data) is np.ndarray
+                 else [np.empty_like(self.p.data, shape=self.p.size) for _ in states])
+        for name, flat in zip(states, fresh):
+            flat = flat.reshape(self.p.shape)
+            flat[...] = slot.arrays.get(name, optimizer.fill_of(name, group))
+            slot.arrays[name] = flat
+
+    def fits(self, rule):
+        return self.rule is rule and self.p.data.dtype is self.dtype
+
+    def gather(self, optimizer):
+        """True if there is a gradient to step along; refuses one that is not finite."""
+        g, slot = self.p._grad, self.slot
+        if g is None:
+            return False
+        if isinstance(g, RowSparse) and self.rule is not None:
+            optimizer.lazy_rows(slot)
+        if self.group["check_finite"] and getattr(self.p, "_finite", None) is not g:      # clipping may just have looked
+            if not all_finite(g.values if isinstance(g, RowSparse) else g):
+                optimizer.refuse(slot, g)
+        return True
+
+    def update(self, optimizer, o, runs):
+        slot, g, x = self.slot, self.p._grad, self.p.data
+        slot.own_t += 1
+        if self.rule is None:
+            return self.update_by_hand(optimizer, o)
+        h = optimizer.all_scalars(o, slot.own_t)
+        states = [slot.arrays[n] for n in self.rule.states]
+        if isinstance(g, RowSparse) and optimizer.lazy_rows(slot):
+            g = g.coalesce()                    # the update is not linear: a row must come once
+            rows = [a[g.indices] for a in (x, *states)]
+            self.rule(g.values.reshape(-1), rows[0].reshape(-1), [r.reshape(-1) for r in rows[1:]], h)
+            for a, r in zip((x, *states), rows):
+                a[g.indices] = r
+            return
+        g = g.to_dense() if isinstance(g, RowSparse) else g
+        direct = x.flags.c_contiguous and x.dtype != np.float16
+        dtype = np.float32 if x.dtype == np.float16 else x.dtype
+        flat = x.reshape(-1) if direct else x.astype(dtype).reshape(-1)
+        g = np.ascontiguousarray(g, dtype) if type(g) is np.ndarray else g
+        self.rule(g.reshape(-1), flat, [s.reshape(-1) for s in states], h)
+        if not direct:                          # strides, or float16 storage: computed beside it, stored back
+            x[...] = flat.reshape(x.shape)
+
+    def update_by_hand(self, optimizer, o):
+        """update_param: a reader's own, and those whose update is no formula per number."""
+        p, g = self.p, self.p._grad
+        o.t, optimizer.now = self.slot.own_t, o
+        h = optimizer.all_scalars(o, o.t)
+        if h["direction"] != 1 or h["l2"]:
+            p._grad = h["direction"] * g + h["l2"] * p.data
+        if h["keep"] != 1:
+            p.data *= p.dtype.type(h["keep"])
+        try:
+            optimizer.update_param(p)
+        finally:
+            p._grad = g
+
+
+class Shared:
+    """Small parameters in one block. `t` is the step count of all of them, or None once they count one by one."""
+
+    def __init__(self, optimizer, rule, group, slots):
+        self.rule, self.group, self.slots = rule, group, slots
+        self.params = [s.p for s in slots]
+        self.dtype = slots[0].p.data.dtype
+        self.ends = np.cumsum([0, *[p.data.size for p in self.params]]).tolist()
+        self.g, self.flat, *self.states = staggered([self.ends[-1]] * (2 + len(rule.states)), self.dtype)
+        self.rows = all([p.data.ndim == 1 for p in self.params])
+        steps = {s.t for s in slots}
+        for s, a, b in zip(slots, self.ends, self.ends[1:]):
+            s.own_t, s.pool = s.t, self
+            for name, block in zip(rule.states, self.states):
+                part = block[a:b].reshape(s.p.shape)
+                part[...] = s.arrays.get(name, optimizer.fill_of(name, group))
+                s.arrays[name] = part
+            s.view = self.flat[a:b].reshape(s.p.shape)
+            s.view[...] = s.p.data
+            s.p.data = s.view
+        self.t = steps.pop() if len(steps) == 1 else None
+        self.views = [s.view for s in slots]
+
+    def fits(self, rule):
+        """True if all parameters are (again) views of the block; False if one has another dtype or shape now."""
+        for p, view in zip(self.params, self.views):
+            if p.data is not view:
+                if p.data.dtype is not self.dtype or p.data.shape != view.shape or type(p.data) is not np.ndarray:
+                    return False
+                view[...] = p.data
+                p.data = view
+        return self.rule is rule
+
+    def gather(self, optimizer):
+        """Put the gradients side by side; returns the runs (first, last + 1) of slots that have one."""
+        grads = [p._grad for p in self.params]
+        runs = [(0, len(grads))]
+        try:
+            np.concatenate(grads if self.rows else [g.reshape(-1) for g in grads], out=self.g)
+        except (ValueError, AttributeError):    # some are None, or sparse
+            runs = self.gather_some(optimizer, grads)
+        if self.group["check_finite"]:
+            for a, b in runs:
+                if not all_finite(self.g[self.ends[a]:self.ends[b]]):
+                    for s, g in zip(self.slots[a:b], grads[a:b]):
+                        if g is not None and not np.isfinite(g).all():
+                            optimizer.refuse(s, g)
+        return runs
+
+    def gather_some(self, optimizer, grads):
+        if any([isinstance(g, RowSparse) for g in grads]):      # those are updated alone from the next step on
+            optimizer._pools = None
+            grads[:] = [g.to_dense() if isinstance(g, RowSparse) and optimizer.lazy_rows(s) else g
+                        for g, s in zip(grads, self.slots)]
+        for g, a, b in zip(grads, self.ends, self.ends[1:]):
+            if g is not None:
+                self.g[a:b] = g.reshape(-1)
+        places = groupby(range(len(grads)), key=lambda i: grads[i] is not None)
+        runs = [list(same) for present, same in places if present]
+        return [(same[0], same[-1] + 1) for same in runs]
+
+    def update(self, optimizer, o, runs):
+        if self.t is not None and runs == [(0, len(self.slots))]:
+            self.t += 1
+            return self.rule(self.g, self.flat, self.states, optimizer.all_scalars(o, self.t))
+        if self.t is not None:
+            for s in self.slots:
+                s.own_t = self.t
+            self.t = None
+        for a, b in runs:
+            for steps, same in groupby(range(a, b), key=lambda i: self.slots[i].own_t):
+                same = list(same)
+                part = slice(self.ends[same[0]], self.ends[same[-1] + 1])
+                self.rule(self.g[part], self.flat[part], [s[part] for s in self.states], optimizer.all_scalars(o, steps + 1))
+                for i in same:
+                    self.slots[i].own_t += 1
+
+
+def all_finite(g):
+    """True if no entry is NaN or inf. The sum of squares tells in one pass; only where it overflows is a second one needed."""
+    flat = g.reshape(-1)
+    return bool(np.isfinite(flat.dot(flat))) or bool(np.isfinite(flat).all())
