@@ -206,4 +206,4 @@ def split(x, sections, axis=0):
 for function in (reshape, ravel, flatten, transpose, swapaxes, moveaxis, expand, squeeze, unsqueeze, flip, roll, pad, split):
     setattr(Tensor, function.__name__, function)
 Tensor.view = reshape
-Tensor.T = property(transpose)
+Tensor.T = property(lambda self: transpose(self))
