@@ -14,7 +14,8 @@ def on_gpu(array):
     >>> on_gpu(np.ones(2))
     False
     """
-    return type(array).__module__.partition(".")[0] == "cupy"
+    kind = type(array)
+    return kind is not np.ndarray and kind.__module__.startswith("cupy")
 
 
 def xp_of(*arrays):

@@ -1,6 +1,9 @@
 """Clipping gradients: how long they are is measured in float64, and returned."""
+from math import isfinite
+
 import numpy as np
 
+from .kernels.norms import sum_of_squares
 from .rowsparse import RowSparse
 from .tensor import Tensor
 
@@ -14,24 +17,22 @@ def graded(params):
 
 def entries(g):
     """The numbers of a gradient in one row; a sparse one with its duplicates added."""
-    return (g.coalesce().values if isinstance(g, RowSparse) else g).reshape(-1)
+    return g.reshape(-1) if type(g) is np.ndarray else (g.coalesce().values if isinstance(g, RowSparse) else g).reshape(-1)
 
 
 def norm_of(x, p):
-    """The p-norm of a row of numbers, in float64: squares of large float32 numbers would overflow."""
+    """The p-norm of a row of numbers, summed in float64: squares of large float32 numbers would overflow."""
     if p == 2:
-        if x.dtype == np.float32 and x.size <= 65536:
-            fast = float(x.dot(x))          # good to 1e-6 when nothing overflows or vanishes; long sums go to float64
-            if 1e-20 < fast < 1e30:
-                return fast ** 0.5
-        x = x.astype(np.float64, copy=False)
-        return float(np.sqrt(x.dot(x)))
+        return sum_of_squares(x) ** 0.5
     x = np.abs(x.astype(np.float64, copy=False))
     if p == np.inf:
         return float(x.max(initial=0.0))
+    if p == -np.inf:
+        return float(x.min(initial=np.inf))
     if p == 0:
         return float(np.count_nonzero(x) > 0)
-    return float((x ** p).sum() ** (1 / p))
+    with np.errstate(all="ignore"):         # infinite is an answer here
+        return float((x ** p).sum() ** (1 / p))
 
 
 def clip_grad_norm_(params, max_norm, norm_type=2.0, error_if_nonfinite=False):
@@ -46,34 +47,42 @@ def clip_grad_norm_(params, max_norm, norm_type=2.0, error_if_nonfinite=False):
     """
     check_limit("clip_grad_norm_", "max_norm", max_norm)
     params, p = graded(params), float(norm_type)
-    norms = [norm_of(entries(q._grad), p) for q in params]
-    total = norm_of(np.array(norms), p) if p != 0 else float(np.sum(norms))
-    if not np.isfinite(total):
+    if p == 2:
+        norms = [sum_of_squares(entries(q._grad)) for q in params]
+        total = sum(norms) ** 0.5
+    else:
+        norms = [norm_of(entries(q._grad), p) for q in params]
+        total = norm_of(np.array(norms), p) if p != 0 else sum(norms)
+    if not isfinite(total):
         if error_if_nonfinite:
-            i = next(i for i, n in enumerate(norms) if not np.isfinite(n))
+            i = next((i for i, n in enumerate(norms) if not isfinite(n)), 0)
             name = getattr(params[i], "name", None) or f"{i} of {len(params)}, shape {params[i].shape}"
             raise RuntimeError(f"clip_grad_norm_: the total norm is {total}: the gradient of parameter {name} has norm {norms[i]}. "
                                "Nothing was changed")
     coefficient = max_norm / (total + EPS)
-    for q in params:
-        scale_(q, min(1.0, coefficient) if coefficient == coefficient else coefficient)
-        if np.isfinite(total):
+    if isfinite(total):
+        if coefficient < 1:
+            scale_(params, coefficient)
+        for q in params:
             q._finite = q._grad             # spares the optimizer a second look
+    else:
+        with np.errstate(invalid="ignore"):
+            scale_(params, coefficient)     # as in PyTorch: inf makes 0 of what is finite, nan makes nan of everything
     return total
 
 
-def scale_(p, c):
-    """Multiply a gradient by c in place."""
-    if c == 1:
-        return
-    g = p._grad
-    if isinstance(g, RowSparse):
-        p._grad = g * g.dtype.type(c)
-    elif type(g) is np.ndarray and g.flags.writeable:
-        with np.errstate(invalid="ignore"):     # inf * 0 is nan, as in PyTorch
-            g *= g.dtype.type(c)
-    else:
-        p._grad = g * g.dtype.type(c)
+def scale_(params, c):
+    """Multiply gradients by c, in place where that is possible."""
+    numbers = {}                            # c in each dtype: a Python float would be converted at every use
+    for q in params:
+        g = q._grad
+        dtype = g.dtype
+        if dtype not in numbers:
+            numbers[dtype] = dtype.type(c)
+        if type(g) is np.ndarray and g.flags.writeable:
+            g *= numbers[dtype]
+        else:
+            q._grad = g * numbers[dtype]
 
 
 def clip_grad_value_(params, clip_value):

@@ -9,8 +9,9 @@ def gradcheck(f, inputs, eps=1e-6, rtol=1e-5, atol=1e-7, order=1, seed=0):
 
     Along a random direction u, (f(x + eps u) - f(x - eps u)) / 2 eps must equal the gradient times u
     (one inner product instead of a whole Jacobian); inputs of at most 8 numbers are also checked one
-    number at a time. `order=2` then checks the gradient's own gradient, and so on. Only float64
-    inputs: float32 has too few digits for a difference. Keep away from kinks.
+    number at a time. `order=2` also checks the rules as a create_graph pass runs them, on Tensors, and the
+    gradient's own gradient, and so on. Only float64 inputs: float32 has too few digits for a difference.
+    Keep away from kinks.
 
     >>> gradcheck(lambda x, y: (x * y).sum(), [np.array([1.0, 2.0]), np.array([3.0, 4.0])], order=2)
     True
@@ -25,7 +26,8 @@ def gradcheck(f, inputs, eps=1e-6, rtol=1e-5, atol=1e-7, order=1, seed=0):
     def value(i, moved):
         return float((f(*tracked([moved if j == i else x for j, x in enumerate(xs)])).data * weight).sum())
 
-    for i, (x, g) in enumerate(zip(xs, gradients(f, weight, tracked(xs)))):
+    found = [gradients(f, weight, tracked(xs), create_graph) for create_graph in [False, True][:order]]
+    for i, x, g in [(i, x, g) for way in found for i, (x, g) in enumerate(zip(xs, way))]:
         if g.shape != x.shape or g.dtype != x.dtype:
             raise AssertionError(f"gradcheck: the gradient of input {i} is {g.dtype}{list(g.shape)}, expected "
                                  f"{x.dtype}{list(x.shape)}")

@@ -5,11 +5,14 @@
 import numpy as np
 
 from .kernels.softmax import cross_entropy as rows_cross_entropy
-from .ops.activations import log_softmax, softplus
-from .ops.elementwise import abs, maximum
+from .ops.activations import log_softmax, relu, softplus
+from .ops.elementwise import abs
 from .ops.indexing import gather, where
 from .ops.reductions import sum
 from .tensor import Tensor, op, plain
+
+
+REDUCTIONS = ("mean", "sum", "none")
 
 
 def reduced(losses, reduction, count=None):
@@ -23,60 +26,60 @@ def reduced(losses, reduction, count=None):
     raise ValueError(f"reduction: got {reduction!r}, expected 'mean', 'sum' or 'none'")
 
 
+def tensor(x):
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
 def same_shape(name, x, y):
-    if tuple(x.shape) != tuple(np.shape(y)):
-        raise ValueError(f"{name}: got input of shape {tuple(x.shape)} and target of shape {tuple(np.shape(y))}, expected the same")
+    """Input and target, x as a Tensor and integers in y as numbers of its dtype; their shapes must be equal."""
+    x, y = tensor(x), y if isinstance(y, Tensor) else np.asarray(y)
+    if x.shape != y.shape:
+        raise ValueError(f"{name}: got input of shape {x.shape} and target of shape {y.shape}, expected the same")
+    return x, y if y.dtype.kind == "f" else plain(y).astype(x.dtype)
 
 
-def class_ids(name, y, k, ignore_index):
-    """Integer targets as int64 with ignored ones as -1; anything outside 0..k-1 raises."""
+def integers(name, y):
+    """Classes as int64."""
     y = np.asarray(plain(y))
     if y.dtype.kind not in "iu":
-        raise TypeError(f"{name}: the target has dtype {y.dtype}, expected integer classes (or probabilities of the input's shape)")
-    y = y.astype(np.int64, copy=False)
-    if y.size and (y.min() < 0 or y.max() >= k):
-        ignored = y == ignore_index
-        wrong = ((y < 0) | (y >= k)) & ~ignored
-        if wrong.any():
-            at = np.unravel_index(wrong.argmax(), y.shape)
-            raise IndexError(f"{name}: target {y[at]} at index {tuple(map(int, at))}, expected 0..{k - 1} or ignore_index {ignore_index}")
-        y = np.where(ignored, -1, y)
-    elif 0 <= ignore_index < k and (y == ignore_index).any():
-        y = np.where(y == ignore_index, -1, y)
-    return y
+        raise TypeError(f"{name}: the target has dtype {y.dtype}, expected integer classes")
+    return y.astype(np.int64, copy=False)
 
 
-# --- cross-entropy of rows of scores, fused
-def _rows_forward(x, y, weight, smoothing, reduction):
-    losses, grad = rows_cross_entropy(x, y, weight, smoothing)
-    if reduction == "none":
-        return losses, grad
-    total = losses.sum()
-    if reduction == "mean":
-        count = weight[y[y >= 0]].sum() if weight.min() != 1 or weight.max() != 1 or y.min(initial=0) < 0 else x.dtype.type(len(y))
-        with np.errstate(invalid="ignore", divide="ignore"):    # every row ignored: 0 / 0 is nan, as in PyTorch
-            total = total / count
-        grad *= x.dtype.type(1 / count) if count else x.dtype.type(0)
-    return total, grad
+def class_ids(name, y, k, ignore_index=None):
+    """Classes as int64, ignored ones as -1; anything else outside 0..k-1 raises."""
+    y = integers(name, y)
+    wrong = ((y < 0) | (y >= k)) & (y != ignore_index)
+    if wrong.any():
+        at = np.unravel_index(wrong.argmax(), y.shape)
+        also = "" if ignore_index is None else f" or ignore_index {ignore_index}"
+        raise IndexError(f"{name}: target {y[at]} at index {tuple(map(int, at))}, expected 0..{k - 1}{also}")
+    return np.where(y == ignore_index, -1, y)
 
 
-def _rows_rule(g, z, x, y, weight, smoothing, reduction, grad):
+# --- cross-entropy of rows of scores, fused: the forward pass leaves the gradient behind
+def _rows_forward(x, y, weight, ignore_index, smoothing, reduction):
+    total, losses, grad = rows_cross_entropy(x, y, weight, ignore_index, smoothing, reduction == "mean")
+    return (losses if reduction == "none" else x.dtype.type(total)), grad
+
+
+def _rows_rule(g, z, x, y, weight, ignore_index, smoothing, reduction, grad):
     if g.ndim:
         return grad * g[:, None]
     return grad if g == 1 else grad * g
 
 
-def _rows_composite(x, y, weight, smoothing, reduction):
-    k, used = x.shape[1], y >= 0
-    log_p = log_softmax(x, 1)
-    target = np.zeros(x.shape, x.dtype)
-    target[np.arange(len(y))[used], y[used]] = 1 - smoothing
-    target = (target + smoothing / k) * weight * used[:, None]
-    losses = -(where(target == 0, 0, target * log_p)).sum(axis=1)
-    return reduced(losses, reduction, weight[y[used]].sum())
+def _rows_formula(x, y, weight, ignore_index, smoothing, reduction):
+    k, used = x.shape[1], y != ignore_index
+    w = np.ones(k, x.dtype) if weight is None else weight
+    target = np.full(x.shape, smoothing / k, x.dtype)
+    target[np.flatnonzero(used), y[used]] += 1 - smoothing
+    target = target * w * used[:, None]
+    losses = -where(target == 0, 0, target * log_softmax(x, 1)).sum(axis=1)
+    return reduced(losses, reduction, w[y[used]].sum())
 
 
-_rows = op("cross_entropy", _rows_forward, _rows_rule, composite=_rows_composite, saves=True)
+_rows = op("cross_entropy", _rows_forward, _rows_rule, composite=_rows_formula, saves=True)
 
 
 def cross_entropy(x, y, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
@@ -90,32 +93,33 @@ def cross_entropy(x, y, weight=None, ignore_index=-100, reduction="mean", label_
     >>> round(loss.item(), 4), x.grad[1]
     (0.41, array([ 0.25, -0.25], dtype=float32))
     """
-    x = x if isinstance(x, Tensor) else Tensor(x)
-    y = plain(y)
+    x, y = tensor(x), y if isinstance(y, Tensor) else np.asarray(y)
     if x.ndim == 0:
         raise ValueError("cross_entropy: got a 0-d input, expected scores of shape (N, K)")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing: got {label_smoothing}, expected a number in [0, 1]")
     axis = 0 if x.ndim == 1 else 1
     k = x.shape[axis]
-    w = np.ones(k, x.dtype) if weight is None else np.asarray(plain(weight), x.dtype)
-    if w.shape != (k,):
+    w = None if weight is None else np.asarray(plain(weight), x.dtype)
+    if w is not None and w.shape != (k,):
         raise ValueError(f"cross_entropy: weight has shape {w.shape}, expected ({k},), one per class")
-    if np.asarray(y).dtype.kind == "f":
-        return _soft_cross_entropy(x, y, w, axis, reduction, label_smoothing)
-    y = class_ids("cross_entropy", y, k, ignore_index)
+    if y.dtype.kind == "f":
+        return _soft_cross_entropy(x, y, np.ones(k, x.dtype) if w is None else w, axis, reduction, label_smoothing)
+    y = integers("cross_entropy", y)
     if y.shape != x.shape[:axis] + x.shape[axis + 1:]:
         raise ValueError(f"cross_entropy: got input of shape {x.shape} and target of shape {y.shape}, expected a target of "
                          f"shape {x.shape[:axis] + x.shape[axis + 1:]}")
-    if reduction not in ("mean", "sum", "none"):
+    if reduction not in REDUCTIONS:
         reduced(x, reduction)
-    rows = x if x.ndim == 2 else x.reshape(1, k) if x.ndim == 1 else np.moveaxis(x, 1, -1).reshape(-1, k)
-    losses = _rows(rows, y.reshape(-1), w, float(label_smoothing), reduction)
+    if x.ndim == 2:
+        return _rows(x, y, w, ignore_index, label_smoothing, reduction)
+    rows = x.reshape(1, k) if x.ndim == 1 else np.moveaxis(x, 1, -1).reshape(-1, k)
+    losses = _rows(rows, y.reshape(-1), w, ignore_index, label_smoothing, reduction)
     return losses.reshape(y.shape) if reduction == "none" else losses
 
 
 def _soft_cross_entropy(x, y, w, axis, reduction, smoothing):
-    same_shape("cross_entropy", x, y)
+    x, y = same_shape("cross_entropy", x, y)
     k = x.shape[axis]
     target = (y * (1 - smoothing) + smoothing / k) * w.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
     losses = -sum(log_softmax(x, axis) * target, axis)
@@ -128,6 +132,7 @@ def nll_loss(x, y, weight=None, ignore_index=-100, reduction="mean"):
     >>> nll_loss(Tensor([[-0.5, -1.0], [-2.0, -0.25]]), np.array([0, 1])).item()
     0.375
     """
+    x = tensor(x)
     axis = 0 if x.ndim == 1 else 1
     k = x.shape[axis]
     y = class_ids("nll_loss", y, k, ignore_index)
@@ -148,7 +153,7 @@ def mse_loss(x, y, reduction="mean"):
     >>> mse_loss(Tensor([1.0, 2.0]), np.array([1.0, 4.0])).item()
     2.0
     """
-    same_shape("mse_loss", x, y)
+    x, y = same_shape("mse_loss", x, y)
     d = x - y
     return reduced(d * d, reduction)
 
@@ -159,7 +164,7 @@ def l1_loss(x, y, reduction="mean"):
     >>> l1_loss(Tensor([1.0, 2.0]), np.array([1.0, 5.0])).item()
     1.5
     """
-    same_shape("l1_loss", x, y)
+    x, y = same_shape("l1_loss", x, y)
     return reduced(abs(x - y), reduction)
 
 
@@ -169,7 +174,7 @@ def binary_cross_entropy_with_logits(x, y, weight=None, reduction="mean", pos_we
     >>> round(binary_cross_entropy_with_logits(Tensor([0.0, 100.0]), np.array([1.0, 1.0])).item(), 4)
     0.3466
     """
-    same_shape("binary_cross_entropy_with_logits", x, y)
+    x, y = same_shape("binary_cross_entropy_with_logits", x, y)
     soft = softplus(-x, 1.0, np.inf)        # exact also where PyTorch's softplus goes over to x
     losses = (1 - y) * x + (soft if pos_weight is None else (1 + (pos_weight - 1) * y) * soft)
     return reduced(losses if weight is None else losses * weight, reduction)
@@ -181,9 +186,8 @@ def hinge_loss(score, y, margin=1, reduction="mean"):
     >>> hinge_loss(Tensor([0.5, 3.0]), np.array([1, 1])).item()
     0.25
     """
-    same_shape("hinge_loss", score, y)
-    short = margin - score * y
-    return reduced(short * (short > 0), reduction)
+    score, y = same_shape("hinge_loss", score, y)
+    return reduced(relu(margin - score * y), reduction)
 
 
 def squared_hinge_loss(score, y, margin=1, reduction="mean"):
@@ -192,8 +196,8 @@ def squared_hinge_loss(score, y, margin=1, reduction="mean"):
     >>> squared_hinge_loss(Tensor([0.5, 3.0]), np.array([1, 1])).item()
     0.125
     """
-    same_shape("squared_hinge_loss", score, y)
-    short = maximum(margin - score * y, 0)
+    score, y = same_shape("squared_hinge_loss", score, y)
+    short = relu(margin - score * y)
     return reduced(short * short, reduction)
 
 
@@ -203,8 +207,8 @@ def multiclass_hinge_loss(score, target, margin=1, reduction="mean"):
     >>> multiclass_hinge_loss(Tensor([[2.0, 1.5, 0.0]]), np.array([0])).item()
     0.5
     """
-    y = class_ids("multiclass_hinge_loss", target, score.shape[1], -1)
+    score = tensor(score)
+    y = class_ids("multiclass_hinge_loss", target, score.shape[1])
     own = gather(score, 1, y[:, None]).reshape(-1)
     others = where(np.arange(score.shape[1]) == y[:, None], -np.inf, score)
-    short = margin + others.max(axis=1) - own
-    return reduced(short * (short > 0), reduction)
+    return reduced(relu(margin + others.max(axis=1) - own), reduction)

@@ -221,13 +221,13 @@ def unary(op):
         else:
             a, x = operand(op, Tensor(x).data if isinstance(x, (int, float)) else x), CONSTANT
         try:
-            z = op.forward(a, *options)
+            z = op.forward(a, *options) if options else op.forward(a)
         except Exception as error:
             raise complaint(op, error, (a, *options)) from error
         t = new(Tensor)
         t.data = z
         if x._node is not None and not (paused and here.no_grad):
-            t._node = op, (a, *options), (x,)
+            t._node = op, (a, *options) if options else (a,), (x,)
             t._born = born()
         return t
     return call
@@ -258,7 +258,7 @@ def binary(op):
 
 def variadic(op):
     def call(*inputs):
-        values = tuple([x.data if isinstance(x, Tensor) else x for x in inputs])
+        values = [x.data if isinstance(x, Tensor) else x for x in inputs]
         try:
             z = op.forward(*values)
         except Exception as error:
@@ -266,11 +266,12 @@ def variadic(op):
         t = new(Tensor)
         t.data, saved = z if op.saves else (z, None)
         if not (paused and here.no_grad):
-            parents = tuple([x if rule is not None and isinstance(x, Tensor) else CONSTANT
-                             for x, rule in zip(inputs, op.rules)])
-            if any([x._node is not None for x in parents]):
-                t._node = op, (*values, saved) if op.saves else values, parents
-                t._born = born()
+            parents = [x if rule is not None and isinstance(x, Tensor) else CONSTANT for x, rule in zip(inputs, op.rules)]
+            for x in parents:
+                if x._node is not None:
+                    t._node = op, (*values, saved) if op.saves else values, parents
+                    t._born = born()
+                    break
         return t
     return call
 
@@ -282,8 +283,8 @@ def sweep(root, g, create_graph=False, retain=False, wanted=()):
     `wanted` Tensors by id. A Tensor older than all that is wanted cannot depend on it: not walked.
     """
     heap, leaves, found = [], [], {}
-    interior = {id(t) for t in wanted if not t.is_leaf}
-    oldest = max([t._born for t in wanted], default=0)
+    interior = wanted and {id(t) for t in wanted if not t.is_leaf}
+    oldest = max([t._born for t in wanted]) if wanted else 0
 
     def arrive(p, h):
         if p._pending is not None:
@@ -316,9 +317,15 @@ def sweep(root, g, create_graph=False, retain=False, wanted=()):
             if not retain:
                 t._node = FREED
             z = t.data
-            if len(parents) == 2 == len(values):    # the usual case unrolled; the general one is below
+            if len(parents) == 1:       # these two cases unrolled are most of all nodes; the general one is below
+                arrive(parents[0], op.rules[0](g, z, *values))
+                continue
+            if len(parents) == 2 == len(values):
                 (p, q), (x, y), (rule_x, rule_y) = parents, values, op.rules
-                if p._node is not None and q._node is not None:
+                if q._node is None:
+                    arrive(p, fit(rule_x(g, z, x, y), x))
+                    continue
+                if p._node is not None:
                     h, k = rule_x(g, z, x, y), rule_y(g, z, x, y)
                     if x.shape != y.shape or x.dtype is not y.dtype:
                         h, k = fit(h, x), fit(k, y)
@@ -459,7 +466,7 @@ def fit(h, x):
     """A gradient in the shape and dtype of its input: summed over the axes that broadcasting repeated."""
     if h.shape != x.shape:
         h = sum_to(h, x.shape)
-    return h if h.dtype == x.dtype else h.astype(x.dtype)
+    return h if h.dtype is x.dtype or h.dtype == x.dtype else h.astype(x.dtype)
 
 
 def sum_to(g, shape):

@@ -14,13 +14,19 @@ KERNELS = {}            # name -> (plain form, loop): the table that tests walk
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def compiled(loop):
-    """numba's version of a loop: lazily compiled per dtype, cached on disk, divisions as in NumPy (no exceptions)."""
+def compiled(loop, reorder=False):
+    """numba's version of a loop: lazily compiled per dtype, cached on disk, divisions as in NumPy (no exceptions).
+
+    `reorder` lets sums be taken in any order, which vectors need. Flags that assume no NaN are never used:
+    they would delete the very checks that look for it.
+    """
     from numba import njit
-    return njit(cache=True, error_model="numpy")(loop)
+    from . import scalars
+    scalars.register()
+    return njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"} if reorder else False)(loop)
 
 
-def kernel(plain, usable):
+def kernel(plain, usable, reorder=False):
     """Decorate a loop with its plain form; calls go to the compiled loop where `usable(*args)` holds.
 
     The loop serves contiguous float32 and float64 arrays on the host; everything else (float16, GPU,
@@ -44,15 +50,22 @@ def kernel(plain, usable):
             if PLAIN or not usable(*args):
                 return plain(*args)
             if fast is None:
-                fast = compiled(loop) if loop.__code__.co_filename.endswith(".py") else loop
+                fast = compiled(loop, reorder) if loop.__code__.co_filename.endswith(".py") else loop
+                call.fast = fast
             return fast(*args)
         call.plain, call.loop = plain, loop
-        KERNELS[loop.__name__] = call
+        if loop.__code__.co_filename.endswith(".py"):
+            KERNELS[loop.__name__] = call
         return call
     return decorate
 
 
 def ready(*arrays):
     """True if these are contiguous host arrays of one float32 or float64 dtype."""
-    first = arrays[0].dtype
-    return first in FLOATS and all(type(a) is np.ndarray and a.dtype == first and a.flags.c_contiguous for a in arrays)
+    dtype = arrays[0].dtype
+    if dtype not in FLOATS:
+        return False
+    for a in arrays:
+        if type(a) is not np.ndarray or a.dtype is not dtype or not a.flags.c_contiguous:
+            return False
+    return True

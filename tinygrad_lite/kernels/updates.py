@@ -16,7 +16,9 @@ its own: numba's disk cache tells kernels apart by these, not by what they compu
 import ast
 import inspect
 import textwrap
+from operator import itemgetter
 from types import SimpleNamespace
+from zlib import crc32
 
 import numpy as np
 
@@ -48,30 +50,39 @@ class Lifted:
 
     def __call__(self, g, p, states, h):
         """Update the 1-d arrays p and states in place; g is read. All of one dtype."""
-        if PLAIN or p.dtype not in FLOATS or type(p) is not np.ndarray:
+        if PLAIN or type(p) is not np.ndarray or p.dtype not in FLOATS:
             return self.plain(g, p, states, h)
         if self.loop is None:
-            self.lift()
-        self.loop(g, p, *states, np.array([h[k] for k in self.scalars], np.float64))
+            try:
+                self.lift()
+            except OSError:                 # typed into a shell that does not keep what was typed: no text to rewrite
+                self.loop = False
+        if self.loop is False:
+            return self.plain(g, p, states, h)
+        self.loop(g, p, *states, np.array(self.pick(h), np.float64))
 
     def plain(self, g, p, states, h):
         """The same update in NumPy: the definition that the loop must agree with."""
-        g = h["direction"] * g + h["l2"] * p
-        results = self.formula(g, h["keep"] * p, *states, SimpleNamespace(**h))
-        for array, new in zip([p, *states], results):
-            array[...] = new
+        with np.errstate(all="ignore"):     # the loop does not warn either
+            g = h["direction"] * g + h["l2"] * p
+            results = self.formula(g, h["keep"] * p, *states, SimpleNamespace(**h))
+            for array, new in zip([p, *states], results):
+                array[...] = new
 
     def lift(self):
         """Write, and hand to numba, the fused loop."""
         source, self.scalars = loop_source(self.formula, self.name)
+        name = f"{self.name}_{crc32(source.encode()):08x}"      # says what it computes: a formula of the same name is another kernel
+        source = source.replace(self.name, name, 1)
+        self.pick = itemgetter(*self.scalars)
         code = self.formula.__code__
         space = {"__name__": self.formula.__module__, "np": np}
         exec(compile(source, code.co_filename, "exec"), space)
         if code.co_filename.endswith(".py"):
-            self.loop = compiled(space[self.name])
+            self.loop = compiled(space[name])
         else:                           # typed into a shell: there is no file to cache beside
             from numba import njit
-            self.loop = njit(error_model="numpy")(space[self.name])
+            self.loop = njit(error_model="numpy")(space[name])
 
 
 class Hoist(ast.NodeTransformer):

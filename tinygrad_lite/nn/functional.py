@@ -56,6 +56,7 @@ def embedding(ids, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale
     if ids.dtype.kind not in "iu":
         raise TypeError(f"embedding: ids have dtype {ids.dtype}, expected integers")
     ids = ids.astype(np.int64, copy=False)
+    padding_idx = padding_idx if padding_idx is None else padding_idx % weight.shape[0]
     if ids.size and (ids.min() < 0 or ids.max() >= weight.shape[0]):
         bad = (ids < 0) | (ids >= weight.shape[0])
         at = np.unravel_index(bad.argmax(), ids.shape)
@@ -77,11 +78,19 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     array([[-1.,  1.]], dtype=float32)
     """
     shape = tuple(normalized_shape)
-    if x.shape[x.ndim - len(shape):] != shape:
+    if x.shape[-len(shape):] != shape:
         raise ValueError(f"layer_norm: got shape {x.shape}, expected one that ends with {shape}")
+    same_dtype("layer_norm", x, weight)
     y = normalised(x, tuple(range(x.ndim - len(shape), x.ndim)), eps)
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
+
+
+def same_dtype(name, x, weight):
+    """NumPy would promote: a float32 layer given float64 would go on, at half the speed, in float64."""
+    if weight is not None and x.dtype != weight.dtype:
+        raise TypeError(f"{name}: the input is {x.dtype}, the weight {weight.dtype}: use x.astype('{weight.dtype}') or the "
+                        "module's .double() / .float()")
 
 
 def _normal(x, axes, eps):
@@ -112,6 +121,7 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     >>> batch_norm(Tensor([[1.0], [3.0]]), None, None, training=True).data.ravel().round(3)
     array([-1.,  1.], dtype=float32)
     """
+    same_dtype("batch_norm", x, weight if weight is not None else running_mean)
     axes = (0, *range(2, x.ndim))
     per_channel = (1, -1, *[1] * (x.ndim - 2))
     if training:

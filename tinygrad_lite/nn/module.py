@@ -2,7 +2,8 @@
 import numpy as np
 
 from .. import backend
-from ..tensor import Tensor
+from ..rowsparse import RowSparse
+from ..tensor import Tensor, plain
 
 
 class Parameter(Tensor):
@@ -46,44 +47,46 @@ class Module:
         setattr(self, name, array)
 
     # --- the tree
-    def named_children(self):
+    def _members(self):
+        """(name, Module, Parameter or buffer) of everything set on this module itself; lists and dicts are searched too."""
+        buffers = self.__dict__.get("_buffers", {})
         for name, value in self.__dict__.items():
-            if isinstance(value, Module):
+            if name in buffers:
                 yield name, value
-            elif isinstance(value, (list, tuple)):
-                yield from ((f"{name}.{i}", v) for i, v in enumerate(value) if isinstance(v, Module))
+            else:
+                yield from found_in(value, name)
 
-    def named_modules(self, prefix=""):
+    def named_children(self):
+        return ((name, value) for name, value in self._members() if isinstance(value, Module))
+
+    def _tree(self, prefix=""):
+        """(dotted name of a module, module) for this one and all below it; what is used in two places comes twice."""
         yield prefix, self
         for name, child in self.named_children():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+            yield from child._tree(join(prefix, name))
+
+    def named_modules(self):
+        return once(self._tree())
 
     def modules(self):
         return (m for _, m in self.named_modules())
 
     def named_parameters(self):
         """(name, Parameter) pairs; one that is used in two places comes once, under its first name."""
-        seen = set()
-        for prefix, module in self.named_modules():
-            for name, value in module.__dict__.items():
-                if isinstance(value, Parameter) and id(value) not in seen:
-                    seen.add(id(value))
-                    yield f"{prefix}.{name}" if prefix else name, value
+        return once((join(prefix, name), value) for prefix, module in self._tree()
+                    for name, value in module._members() if isinstance(value, Parameter))
 
     def parameters(self):
         return (p for _, p in self.named_parameters())
 
     def named_buffers(self):
-        for prefix, module in self.named_modules():
-            for name, persistent in module.__dict__.get("_buffers", {}).items():
-                if getattr(module, name) is not None:
-                    yield f"{prefix}.{name}" if prefix else name, getattr(module, name)
+        return once((join(prefix, name), getattr(module, name)) for prefix, module in self._tree()
+                    for name in module.__dict__.get("_buffers", {}) if getattr(module, name) is not None)
 
     def apply(self, function):
-        """Call function(module) on every module, the innermost first."""
-        for _, child in self.named_children():
-            child.apply(function)
-        function(self)
+        """Call function(module) on every module, the outermost last."""
+        for m in reversed(list(self.modules())):
+            function(m)
         return self
 
     # --- modes
@@ -108,66 +111,60 @@ class Module:
             p.grad = None
 
     # --- state
-    def _slots(self):
-        """name -> (module, attribute) of all that is saved, shared parameters under every name."""
-        found = {}
-        for prefix, module in self.named_modules():
-            for name, value in module.__dict__.items():
-                if isinstance(value, Parameter) or module.__dict__.get("_buffers", {}).get(name) and value is not None:
-                    found[f"{prefix}.{name}" if prefix else name] = module, name
-        return found
+    def _saved(self):
+        """{name: array} of all that is saved, the arrays themselves; shared parameters under every name."""
+        arrays = {}
+        for prefix, module in self._tree():
+            persistent = module.__dict__.get("_buffers", {})
+            for name, value in module._members():
+                if isinstance(value, Parameter) or persistent.get(name) and value is not None:
+                    arrays[join(prefix, name)] = plain(value)
+        return arrays
 
     def state_dict(self):
         """{name: array}, copies that later training does not change."""
-        return {name: np.array(backend.to_host(getattr(getattr(m, a), "data", None) if isinstance(getattr(m, a), Parameter)
-                                               else getattr(m, a))) for name, (m, a) in self._slots().items()}
+        return {name: np.array(backend.to_host(array)) for name, array in self._saved().items()}
 
     def load_state_dict(self, state, strict=True):
         """Copy arrays in by name, in the module's own dtype. `strict`: names must match exactly; shapes always must.
 
-        Nothing changes if anything does not fit. PyTorch's num_batches_tracked is accepted and ignored where
-        a module does not keep it. Returns (missing, unexpected).
+        Nothing changes if anything does not fit. A num_batches_tracked may be missing, and is ignored where a
+        module does not keep one. Returns (missing, unexpected).
         """
-        slots = self._slots()
-        missing = [k for k in slots if k not in state]
-        unexpected = [k for k in state if k not in slots and not k.endswith("num_batches_tracked")]
-        missing = [k for k in missing if not k.endswith("num_batches_tracked")]
+        mine = self._saved()
+        missing = [k for k in mine if k not in state and not k.endswith("num_batches_tracked")]
+        unexpected = [k for k in state if k not in mine and not k.endswith("num_batches_tracked")]
         if strict and (missing or unexpected):
-            raise KeyError(f"load_state_dict: missing: {missing}, unexpected: {unexpected} (strict=False loads what fits)")
-        new = {k: np.asarray(v.data if isinstance(v, Tensor) else v) for k, v in state.items() if k in slots}
+            raise ValueError(f"load_state_dict: missing: {missing}, unexpected: {unexpected} (strict=False loads what fits)")
+        new = {k: np.asarray(plain(state[k])) for k in mine if k in state}
         for k, array in new.items():
-            m, a = slots[k]
-            if array.shape != np.shape(plain_of(getattr(m, a))):
-                raise ValueError(f"load_state_dict: {k} has shape {array.shape}, expected {np.shape(plain_of(getattr(m, a)))}")
+            if array.shape != mine[k].shape or array.dtype.kind not in "fiub":
+                raise ValueError(f"load_state_dict: {k}: got {array.dtype}{list(array.shape)}, expected "
+                                 f"{mine[k].dtype}{list(mine[k].shape)}")
         for k, array in new.items():
-            m, a = slots[k]
-            target = plain_of(getattr(m, a))
-            if isinstance(target, (int, float)):
-                setattr(m, a, type(target)(array))
-            else:
-                target[...] = backend.to_device(array, "cuda") if backend.on_gpu(target) else array
+            mine[k][...] = backend.to_device(array) if backend.on_gpu(mine[k]) else array
         return missing, unexpected
 
     def _convert(self, function):
+        """Replace every parameter, gradient and buffer by function(array)."""
         for p in self.parameters():
-            g = p.grad
-            p.grad = None
+            g, p.grad = p.grad, None
             p.data = function(p.data)
-            if g is not None and not hasattr(g, "indices"):
-                p.grad = function(g)
+            if g is not None:
+                p.grad = RowSparse(g.indices, function(g.values), g.shape) if isinstance(g, RowSparse) else function(g)
         for m in self.modules():
             for name in m.__dict__.get("_buffers", {}):
-                if getattr(getattr(m, name), "dtype", np.dtype(int)).kind == "f":
+                if getattr(m, name) is not None:
                     setattr(m, name, function(getattr(m, name)))
         return self
 
     def double(self):
-        """All parameters and buffers to float64."""
-        return self._convert(lambda a: a.astype(np.float64))
+        """All parameters and float buffers to float64."""
+        return self._convert(lambda a: a.astype(np.float64) if a.dtype.kind == "f" else a)
 
     def float(self):
-        """All parameters and buffers to float32."""
-        return self._convert(lambda a: a.astype(np.float32))
+        """All parameters and float buffers to float32."""
+        return self._convert(lambda a: a.astype(np.float32) if a.dtype.kind == "f" else a)
 
     def to(self, device):
         """Move to "cuda" or "cpu"."""
@@ -182,8 +179,26 @@ class Module:
         return f"{type(self).__name__}({body})"
 
 
-def plain_of(value):
-    return value.data if isinstance(value, Tensor) else value
+def found_in(value, name):
+    """(name, value) of the Modules and Parameters in an attribute, at any depth of lists, tuples and dicts."""
+    if isinstance(value, (Module, Parameter)):
+        yield name, value
+    elif isinstance(value, (list, tuple, dict)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from found_in(item, f"{name}.{key}")
+
+
+def once(pairs):
+    """(name, value) pairs without those whose value came before."""
+    seen = set()
+    for name, value in pairs:
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield name, value
+
+
+def join(prefix, name):
+    return f"{prefix}.{name}" if prefix else name
 
 
 class Sequential(Module):

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 
+from ..kernels.elementwise import relu_gradient
 from ..tensor import Tensor, op
 from .elementwise import erf, tanh
 from .reductions import norm, sum
@@ -39,7 +40,11 @@ def _log_softmax(x, axis):
     return y - np.log(np.exp(y).sum(axis=axis, keepdims=True))
 
 
-relu = op("relu", lambda x: np.maximum(x, 0), lambda g, z, x: g * (x > 0))         # relu'(0) = 0
+def _relu_rule(g, z, x):                    # relu'(0) = 0
+    return g * (x > 0) if isinstance(g, Tensor) else relu_gradient(g, z)
+
+
+relu = op("relu", lambda x: np.maximum(x, x.dtype.type(0)), _relu_rule)
 sigmoid = op("sigmoid", _sigmoid, lambda g, z, x: g * (z * (1 - z)))
 logsigmoid = op("logsigmoid", lambda x: np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))),
                 lambda g, z, x: -g * np.expm1(z))       # 1 - e^z loses its digits near z = 0
@@ -56,7 +61,7 @@ _hard = op("hardtanh", lambda x, low, high: np.clip(x, low, high),
 _shrink = op("softshrink", lambda x, d: x - np.clip(x, -d, d), lambda g, z, x, d: g * (np.abs(x) > d))
 _cut = op("hardshrink", lambda x, d: x * (np.abs(x) > d), lambda g, z, x, d: g * (np.abs(x) > d))
 _swish = op("hardswish", lambda x: x * np.clip(x + 3, 0, 6) / 6,
-            lambda g, z, x: g * np.where(x < -3, 0, np.where(x <= 3, x / 3 + 0.5, 1)))
+            lambda g, z, x: g * np.where(x <= -3, 0, np.where(x < 3, x / 3 + 0.5, 1)))
 
 
 def leaky_relu(x, negative_slope=0.01):

@@ -1,9 +1,12 @@
 """Choosing numbers: indexing, where, take, gather, and adding back to where they came from."""
+import operator
+
 import numpy as np
 
+from ..backend import on_gpu
 from ..kernels.gather import scatter_rows
 from ..rowsparse import RowSparse
-from ..tensor import Tensor, op, plain
+from ..tensor import Tensor, op, plain, sum_to
 from .shapes import axes_of
 
 __all__ = "getitem where masked_select take gather scatter_add".split()
@@ -23,8 +26,8 @@ def chooses_once(index):
 def _put_back(g, index, shape):             # the adjoint of x[index]: duplicates add
     if isinstance(g, RowSparse):
         g = g.to_dense()
-    out = np.zeros_like(g, shape=shape)
-    if chooses_once(index):
+    out = np.zeros_like(g, shape=shape) if on_gpu(g) else np.zeros(shape, g.dtype)
+    if type(index) is int or chooses_once(index):
         out[index] = g
     elif isinstance(index, np.ndarray) and index.dtype.kind in "iu" and len(shape):
         scatter_rows(out, index, g)
@@ -34,8 +37,8 @@ def _put_back(g, index, shape):             # the adjoint of x[index]: duplicate
 
 
 # Each is the other's gradient, so both can be differentiated for ever.
-_getitem = op("getitem", lambda x, index: x[index], lambda g, z, x, index: put_back(g, index, x.shape))
-_scatter = op("scatter", _put_back, lambda g, z, x, index, shape: g[index])
+_getitem = op("getitem", operator.getitem, lambda g, z, x, index: put_back(g, index, x.shape))
+_scatter = op("scatter", _put_back, lambda g, z, x, index, shape: sum_to(g[index], x.shape))
 
 
 def put_back(g, index, shape):

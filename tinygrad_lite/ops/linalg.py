@@ -45,17 +45,18 @@ def _linear(x, w, b):
     if x.dtype != w.dtype:
         raise TypeError(f"the input is {x.dtype}, the weight {w.dtype}: use x.astype('{w.dtype}') or the module's "
                         f".double() / .float()")
-    if w.ndim != 2 or x.shape[-1:] != w.shape[1:]:
+    if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[1]:
         raise ValueError("expected an input of shape (..., in) and a weight of shape (out, in)")
-    z = rows(x).dot(w.T)
+    flat = x.ndim == 2
+    z = (x if flat else rows(x)).dot(w.T)
     if b is not None:
         z += b
-    return z if x.ndim == 2 else z.reshape(*x.shape[:-1], w.shape[0])
+    return z if flat else z.reshape(*x.shape[:-1], w.shape[0])
 
 
 _affine = op("linear", _linear,             # z = x W' + b
-             lambda g, z, x, w, b: _product(g, w) if g.ndim == 2 else (_product(rows(g), w)).reshape(x.shape),
-             lambda g, z, x, w, b: _product(rows(g).T, rows(x)),
+             lambda g, z, x, w, b: g.dot(w) if g.ndim == 2 else rows(g).dot(w).reshape(x.shape),
+             lambda g, z, x, w, b: rows(g).T.dot(rows(x)),
              lambda g, z, x, w, b: rows(g).sum(axis=0))
 
 

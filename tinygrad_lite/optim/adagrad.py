@@ -14,6 +14,8 @@ class Adagrad(Optimizer):
     Rare features keep large steps; sparse gradients move only the rows that were used.
     Source: Duchi, Hazan, Singer 2011.
 
+    >>> import numpy as np
+    >>> from tinygrad_lite import Tensor
     >>> w = Tensor([1.0, 1.0], requires_grad=True)
     >>> opt = Adagrad([w], lr=0.5)
     >>> w.grad = np.array([1.0, 100.0], "f"); _ = opt.step()

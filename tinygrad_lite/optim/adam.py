@@ -25,11 +25,13 @@ class Adam(Optimizer):
     eps comes after the bias correction, weight_decay is L2 (part of g, so scaled by v too: for the decoupled
     form take AdamW). amsgrad divides by the largest v so far. Source: Kingma & Ba 2014; Reddi et al. 2018.
 
+    >>> import numpy as np
+    >>> from tinygrad_lite import Tensor
     >>> w = Tensor([1.0, 1.0], requires_grad=True)
     >>> opt = Adam([w], lr=0.1)
     >>> w.grad = np.array([3.0, -0.001], "f"); _ = opt.step()
     >>> w.data                                          # the first step is the rate, whatever the gradient's size
-    array([0.9   , 1.0999], dtype=float32)
+    array([0.9     , 1.099999], dtype=float32)
     """
     defaults = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, decoupled_weight_decay=False)
 
@@ -46,6 +48,8 @@ class AdamW(Adam):
 
     L2 and decoupled decay are the same thing for plain SGD only. Source: Loshchilov & Hutter 2017.
 
+    >>> import numpy as np
+    >>> from tinygrad_lite import Tensor
     >>> w = Tensor([1.0], requires_grad=True)
     >>> opt = AdamW([w], lr=0.1, weight_decay=0.5)
     >>> w.grad = np.zeros(1, "f"); _ = opt.step(); w.data

@@ -27,7 +27,7 @@ def today(value, t):
     if type(value) is float:
         return value
     if isinstance(value, tuple):
-        return tuple([today(v, t) for v in value])
+        return tuple([today(v, t) for v in value]) if any([callable(v) for v in value]) else value
     return value(t) if callable(value) and not isinstance(value, type) else value
 
 
@@ -67,7 +67,7 @@ class Optimizer:
         self.known(options)
         self.options.update(options)
         self.t, self.stepped = 0, False
-        self.param_groups, self.slots, self._pools = [], {}, None
+        self.param_groups, self.slots, self._pools, self._today = [], {}, None, {}
         if isinstance(params, (Tensor, np.ndarray)) or hasattr(params, "named_parameters"):
             raise TypeError(f"{self.name}: params: got {type(params).__name__}, expected a list of Parameters "
                             "(model.parameters() or model.named_parameters())")
@@ -95,7 +95,7 @@ class Optimizer:
         params = group["params"]
         if isinstance(params, (set, frozenset)):
             raise TypeError(f"{self.name}: params: got a set, whose order changes from run to run; expected a list")
-        group = {**self.options, **group, "params": []}
+        group = {"params": [], **self.options, **{k: v for k, v in group.items() if k != "params"}}
         self.check(group)
         slots = {}
         for p in [params] if isinstance(params, Tensor) else params:
@@ -149,7 +149,7 @@ class Optimizer:
     def step(self, closure=None):
         loss = closure() if closure is not None else None
         work = []
-        for group, o, pools in self.pools():
+        for o, pools in self.plans():
             for pool in pools:          # look at every gradient before anything moves: a step happens whole or not at all
                 runs = pool.gather(self)
                 if runs:
@@ -160,29 +160,41 @@ class Optimizer:
         self.t += self.stepped
         return self.stepped if closure is None else loss
 
-    def pools(self):
-        """(group, today's options, pools) for each group; sorted anew when formulas, dtypes or parameters have changed."""
-        today_s = [(group, self.today(group)) for group in self.param_groups]
-        if self._pools is None or not all([pool.fits(rule) for (_, o), pools in zip(today_s, self._pools)
-                                           for rule in [self.rule_of(o)] for pool in pools]):
-            self._pools = [pools_of(self, self.rule_of(o), group, [s for s in self.slots.values() if s.group is group])
-                           for group, o in today_s]
-        return [(group, o, pools) for (group, o), pools in zip(today_s, self._pools)]
+    def plans(self):
+        """[(today's options, pools)] of each group; sorted into pools anew when formulas, dtypes or parameters have changed."""
+        plans, fresh = [], self._pools is None
+        for i, group in enumerate(self.param_groups):
+            o = self.today(group)
+            if not fresh:
+                rule = self.rule_of(o)
+                for pool in self._pools[i]:
+                    fresh = fresh or not pool.fits(rule)
+                plans.append((o, self._pools[i]))
+        if fresh:
+            self._pools = [pools_of(self, self.rule_of(self.today(group)), group, [s for s in self.slots.values() if s.group is group])
+                           for group in self.param_groups]
+            return list(zip(map(self.today, self.param_groups), self._pools))
+        return plans
 
     def today(self, group):
-        """A group's options by attribute, schedules evaluated at t."""
-        o = SimpleNamespace(**group)
-        for key, value in group.items():
-            if type(value) is not float and key != "params":
-                setattr(o, key, today(value, self.t))
+        """A group's options by attribute, schedules evaluated at t. Remembered for as long as nothing is written to the group."""
+        values = list(group.values())[1:]           # without the parameters, which stand first
+        known, o = self._today.get(id(group), (None, None))
+        if known != values:
+            o = SimpleNamespace(**{k: today(v, self.t) for k, v in group.items()})
+            fixed = all([o.__dict__[k] is v for k, v in group.items()])
+            self._today[id(group)] = values if fixed else None, o
         return o
 
     def all_scalars(self, o, t):
         """scalars() and those that the lifted rules' prelude reads: direction, L2, decoupled decay."""
+        h = self.scalars(o, t)
         decay = getattr(o, "weight_decay", 0.0)
-        decoupled = getattr(o, "decoupled_weight_decay", self.decoupled)
-        return dict(self.scalars(o, t), direction=-1.0 if o.maximize else 1.0, l2=0.0 if decoupled else decay,
-                    keep=1.0 - o.lr * decay if decoupled else 1.0)
+        decoupled = decay and getattr(o, "decoupled_weight_decay", self.decoupled)
+        h["direction"] = -1.0 if o.maximize else 1.0
+        h["l2"] = 0.0 if decoupled else decay
+        h["keep"] = 1.0 - o.lr * decay if decoupled else 1.0
+        return h
 
     def fill_of(self, name, group):
         """What state `name` starts with."""

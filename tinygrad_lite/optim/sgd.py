@@ -26,6 +26,8 @@ class SGD(Optimizer):
     The first step of a parameter takes b = g. The rate is outside the buffer: changing it rescales old
     momentum too. Source: Polyak 1964, Nesterov 1983, Sutskever et al. 2013; PyTorch's form.
 
+    >>> import numpy as np
+    >>> from tinygrad_lite import Tensor
     >>> w = Tensor([1.0], requires_grad=True)
     >>> opt = SGD([w], lr=0.1, momentum=0.9)
     >>> for _ in range(2):

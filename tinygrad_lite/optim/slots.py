@@ -7,6 +7,7 @@ optimizer over the same model, `p.data = ...`), that array is copied in and the 
 Large parameters are updated where they are.
 """
 from itertools import groupby
+from math import isfinite
 
 import numpy as np
 
@@ -188,4 +189,4 @@ class Shared:
 def all_finite(g):
     """True if no entry is NaN or inf. The sum of squares tells in one pass; only where it overflows is a second one needed."""
     flat = g.reshape(-1)
-    return bool(np.isfinite(flat.dot(flat))) or bool(np.isfinite(flat).all())
+    return isfinite(np.vdot(flat, flat)) or bool(np.isfinite(flat).all())

@@ -19,6 +19,8 @@ class SMORMS3(Optimizer):
     The rate is a cap, not a factor: where gradients disagree, x is small and the step is too.
     Source: S. Funk, "RMSprop loses to SMORMS3 - beware the epsilon!", 2015.
 
+    >>> import numpy as np
+    >>> from tinygrad_lite import Tensor
     >>> w = Tensor([1.0], requires_grad=True)
     >>> opt = SMORMS3([w], lr=0.1)
     >>> w.grad = np.array([0.5], "f"); _ = opt.step()
