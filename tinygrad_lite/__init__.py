@@ -5,7 +5,7 @@
 >>> (x * x).sum().backward(); x.grad
 array([2., 4.], dtype=float32)
 """
-from .tensor import Tensor, grad, no_grad
+from .tensor import Tensor, no_grad
 from .rowsparse import RowSparse
 from .ops.elementwise import *
 from .ops.reductions import *
@@ -14,7 +14,7 @@ from .ops.indexing import *
 from .ops.linalg import *
 from .ops.activations import *
 from .ops import numpy_functions
-from .autodiff import hvp, jacobian, value_and_grad
+from .autodiff import grad, hvp, jacobian, value_and_grad
 from .gradcheck import gradcheck
 from .random import seed
 from . import backend, clip, data, losses, nn, optim, schedules

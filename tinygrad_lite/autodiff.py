@@ -1,7 +1,58 @@
-"""Derivatives of functions: value_and_grad, Hessian-vector products, Jacobians."""
+"""Derivatives as values: grad to any order, value_and_grad of plain functions, Hessian-vector products, Jacobians."""
 import numpy as np
 
-from .tensor import Tensor, grad, plain
+from .fitting import fit
+from .tensor import Op, Tensor, plain, seed, sweep, unary
+
+
+def differentiable(op, t, g, values, parents):
+    """One node of a create_graph pass: its rules get Tensors, so what they do is recorded like any other work.
+
+    A fused op has no derivative beyond its own: the formula that it fuses is differentiated in its place.
+    """
+    inputs = [p if p._node is not None else v for p, v in zip(parents, values)] + list(values[len(parents):])
+    if op.composite is None:
+        for p, rule, x in zip(parents, op.rules, inputs):
+            if p._node is not None:
+                h = rule(g, t, *inputs)
+                yield p, fit(h if isinstance(h, Tensor) else Tensor(h), x)
+        return
+    twins = [unary(SAME)(x) if p._node is not None else x for p, x in zip(parents, inputs)]
+    z = op.composite(*twins, *inputs[len(twins):len(inputs) - op.saves])
+    tracked = [i for i, p in enumerate(parents) if p._node is not None]
+    for i, h in zip(tracked, grad(z, [twins[i] for i in tracked], g, create_graph=True)):
+        yield parents[i], h
+
+
+SAME = Op("same", lambda x: x, (lambda g, z, x: g,), None, False)
+
+
+def grad(output, inputs, grad_output=None, create_graph=False, retain_graph=None, allow_unused=False):
+    """dL/d(input) for one Tensor or a list of them, as Tensors; no `.grad` is touched.
+
+    With `create_graph` the results can be differentiated again, to any order. An input the output
+    does not depend on raises, or gives None with `allow_unused`.
+
+    >>> x = Tensor([2.0], requires_grad=True)
+    >>> first = grad((x * x * x).sum(), x, create_graph=True)       # 3 x^2
+    >>> first.item(), grad(first.sum(), x).item()                   # 6 x
+    (12.0, 12.0)
+    """
+    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    retain = create_graph if retain_graph is None else retain_graph
+    leaves, found = sweep(output, seed(output, grad_output, create_graph), retain, wanted,
+                          differentiable if create_graph else None)
+    found.update((id(t), t._pending) for t in leaves)
+    for leaf in leaves:
+        leaf._pending = None
+    results = [found.get(id(t)) for t in wanted]
+    for i, h in enumerate(results):
+        if h is None and not allow_unused:
+            raise RuntimeError(f"grad: the output does not depend on input {i} (shape {wanted[i].shape}): leave it out, "
+                               "or pass allow_unused=True to get None")
+    results = [h if h is None or isinstance(h, Tensor) else Tensor(h.to_dense() if hasattr(h, "to_dense") else h)
+               for h in results]
+    return results[0] if isinstance(inputs, Tensor) else results
 
 
 def _leaf(x):

@@ -47,6 +47,8 @@ def clip_grad_norm_(params, max_norm, norm_type=2.0, error_if_nonfinite=False):
     """
     check_limit("clip_grad_norm_", "max_norm", max_norm)
     params, p = graded(params), float(norm_type)
+    if not params:
+        return 0.0
     if p == 2:
         norms = [sum_of_squares(entries(q._grad)) for q in params]
         total = sum(norms) ** 0.5

@@ -1,7 +1,8 @@
 """Is a gradient right? Compare it with differences of the function itself, in float64."""
 import numpy as np
 
-from .tensor import Tensor, grad, plain
+from .autodiff import grad
+from .tensor import Tensor, plain
 
 
 def gradcheck(f, inputs, eps=1e-6, rtol=1e-5, atol=1e-7, order=1, seed=0):

@@ -23,17 +23,17 @@ from sys import getrefcount
 import numpy as np
 
 from .backend import on_gpu
+from .fitting import ALONE, complaint, fit
 
 LEAF, FREED = True, False               # what `_node` holds besides None (a constant) and (op, values, parents)
 OPS, UFUNCS, FUNCTIONS = {}, {}, {}     # every op by name; NumPy's ufuncs and functions -> our functions
 born = count(-1, -1).__next__           # births count downwards: the heap's smallest is the youngest
+LOCK = threading.Lock()
 paused = 0                              # open no_grad blocks of all threads: usually 0, and one cheap look
 
 
 class Here(threading.local):
-    """What only this thread does just now."""
-    no_grad = 0
-    create_graph = False
+    no_grad, create_graph = 0, False        # what only this thread does just now
 
 
 here = Here()
@@ -75,8 +75,7 @@ class Tensor:
     def grad(self, g):
         g = g.data if isinstance(g, Tensor) else g
         if g is not None and (g.shape != self.data.shape or g.dtype != self.data.dtype):
-            raise ValueError(f"grad: got {g.dtype}{list(g.shape)}, expected {self.data.dtype}{list(self.data.shape)}, "
-                             "the dtype and shape of the data")
+            raise ValueError(f"grad: got {g.dtype}{list(g.shape)}, expected the data's {self.data.dtype}{list(self.data.shape)}")
         self._grad = g
 
     @property
@@ -121,8 +120,7 @@ class Tensor:
     def backward(self, grad=None, retain_graph=False):
         """Add d(self)/d(leaf) to the `.grad` of every leaf that requires one. The graph is freed as it goes.
 
-        `grad` is the gradient arriving from outside; a single number starts with 1. A second call
-        over the same graph needs `retain_graph=True` on the first.
+        `grad` arrives from outside; a single number starts with 1. A second call needs `retain_graph=True` on the first.
         """
         leaves, _ = sweep(self, seed(self, grad), retain=retain_graph)
         for leaf in leaves:
@@ -134,9 +132,8 @@ class Tensor:
             leaf._grad = np.asarray(h) if isinstance(h, np.generic) else h
 
     def __repr__(self):
-        body = np.array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=100)
         made = ", requires_grad=True" if self._node is LEAF else f", op={self.op_name}" if self.op_name else ""
-        return f"Tensor({body}, dtype={self.dtype}{made})"
+        return f"Tensor({np.array2string(self.numpy(), 100, separator=', ', prefix='Tensor(', threshold=100)}, dtype={self.dtype}{made})"
 
     def __len__(self):
         if not self.shape:
@@ -166,9 +163,8 @@ class Tensor:
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
         ours = UFUNCS.get(ufunc) if method == "__call__" and not options else None
         if ours is None:
-            called = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
-            raise TypeError(f"{called}({', '.join(f'{k}=' for k in options)}) has no gradient here: use an op of "
-                            "tinygrad_lite without out=, where= or dtype=, or pass x.detach().numpy()")
+            raise TypeError(f"np.{ufunc.__name__}{method.replace('__call__', '')}({', '.join(f'{k}=' for k in options)}) has no gradient "
+                            "here: use an op of tinygrad_lite without out=, where= or dtype=, or pass x.detach().numpy()")
         return ours(*inputs)
 
     def __array_function__(self, function, types, args, kwargs):
@@ -179,37 +175,32 @@ class Tensor:
         return ours(*args, **kwargs)
 
 
-new = Tensor.__new__
-CONSTANT = Tensor(0.0)                  # stands in for any parent that needs no gradient
+new, CONSTANT = Tensor.__new__, Tensor(0.0)     # the constant stands in for any parent that needs no gradient
 
 
 class Op:
     """What a node knows of its operation: forward(*inputs, *options), and a rule or None per input."""
-    __slots__ = ("name", "forward", "rules", "composite", "saves", "call")
-
     def __init__(self, name, forward, rules, composite, saves):
-        self.name, self.forward, self.rules = name, forward, rules
-        self.composite, self.saves = composite, saves
+        self.name, self.forward, self.rules, self.composite, self.saves = name, forward, rules, composite, saves
 
 
 def op(name, forward, *rules, composite=None, saves=False):
     """Make a differentiable function of as many inputs as there are rules, plus options.
 
-    A rule of None marks an input without a gradient (a mask, ids). A fused op names its `composite`,
-    the same formula in plain ops: its oracle in tests and its way to higher derivatives. With `saves`
-    the forward returns (value, extras), and the rules get the extras as a last argument.
+    A rule of None marks an input without a gradient (a mask, ids). A fused op names its `composite`, the same
+    formula in plain ops: its oracle in tests, its way to higher derivatives. With `saves` the forward returns
+    (value, extras), and the rules get the extras as a last argument.
 
     >>> cube = op("_cube", lambda x: x ** 3, lambda g, z, x: g * 3 * x ** 2)
     >>> x = Tensor([2.0], requires_grad=True)
     >>> cube(x).backward(np.ones(1)); x.grad
     array([12.], dtype=float32)
     """
-    this = Op(name, forward, rules, composite, saves)
-    shape = unary if len(rules) == 1 else binary if len(rules) == 2 else variadic
-    this.call = call = (variadic if saves or None in rules else shape)(this)
+    this = OPS[name] = Op(name, forward, rules, composite, saves)
+    plain_op = not saves and None not in rules and len(rules)
+    this.call = call = (unary if plain_op == 1 else binary if plain_op == 2 else variadic)(this)
     call.__name__ = call.__qualname__ = name
     call.op = this
-    OPS[name] = this
     return call
 
 
@@ -267,20 +258,19 @@ def variadic(op):
         t.data, saved = z if op.saves else (z, None)
         if not (paused and here.no_grad):
             parents = [x if rule is not None and isinstance(x, Tensor) else CONSTANT for x, rule in zip(inputs, op.rules)]
-            for x in parents:
-                if x._node is not None:
-                    t._node = op, (*values, saved) if op.saves else values, parents
-                    t._born = born()
-                    break
+            if any([x._node is not None for x in parents]):
+                t._node = op, (*values, saved) if op.saves else values, parents
+                t._born = born()
         return t
     return call
 
 
-def sweep(root, g, create_graph=False, retain=False, wanted=()):
+def sweep(root, g, retain=False, wanted=(), through=None):
     """Send gradients from the root down to the leaves, the youngest node first. No recursion.
 
     Returns the leaves it reached, whose gradients wait in `_pending`, and the gradients of interior
     `wanted` Tensors by id. A Tensor older than all that is wanted cannot depend on it: not walked.
+    In a create_graph pass `through` takes Tensors through a node where rules else take arrays.
     """
     heap, leaves, found = [], [], {}
     interior = wanted and {id(t) for t in wanted if not t.is_leaf}
@@ -296,7 +286,7 @@ def sweep(root, g, create_graph=False, retain=False, wanted=()):
             p._pending = h
             heappush(heap, (p._born, p))
 
-    here.create_graph, outer = create_graph, here.create_graph
+    here.create_graph, outer = through is not None, here.create_graph
     try:
         arrive(root, g)
         while heap:
@@ -310,8 +300,8 @@ def sweep(root, g, create_graph=False, retain=False, wanted=()):
                 raise RuntimeError("backward: this graph was walked before and freed. Pass retain_graph=True the first "
                                    "time; in a recurrent net detach() the hidden state between steps")
             op, values, parents = t._node
-            if create_graph:
-                for p, h in differentiable(op, t, g, values, parents):
+            if through is not None:
+                for p, h in through(op, t, g, values, parents):
                     arrive(p, h)
                 continue
             if not retain:
@@ -350,55 +340,6 @@ def sweep(root, g, create_graph=False, retain=False, wanted=()):
     return leaves, found
 
 
-def differentiable(op, t, g, values, parents):
-    """One node of a create_graph pass: its rules get Tensors, so what they do is recorded like any other work.
-
-    A fused op has no derivative beyond its own: the formula that it fuses is differentiated in its place.
-    """
-    inputs = [p if p._node is not None else v for p, v in zip(parents, values)] + list(values[len(parents):])
-    if op.composite is None:
-        for p, rule, x in zip(parents, op.rules, inputs):
-            if p._node is not None:
-                h = rule(g, t, *inputs)
-                yield p, fit(h if isinstance(h, Tensor) else Tensor(h), x)
-        return
-    twins = [unary(SAME)(x) if p._node is not None else x for p, x in zip(parents, inputs)]
-    z = op.composite(*twins, *inputs[len(twins):len(inputs) - op.saves])
-    tracked = [i for i, p in enumerate(parents) if p._node is not None]
-    for i, h in zip(tracked, grad(z, [twins[i] for i in tracked], g, create_graph=True)):
-        yield parents[i], h
-
-
-SAME = Op("same", lambda x: x, (lambda g, z, x: g,), None, False)
-
-
-def grad(output, inputs, grad_output=None, create_graph=False, retain_graph=None, allow_unused=False):
-    """dL/d(input) for one Tensor or a list of them, as Tensors; no `.grad` is touched.
-
-    With `create_graph` the results can be differentiated again, to any order. An input the output
-    does not depend on raises, or gives None with `allow_unused`.
-
-    >>> x = Tensor([2.0], requires_grad=True)
-    >>> first = grad((x * x * x).sum(), x, create_graph=True)       # 3 x^2
-    >>> first.item(), grad(first.sum(), x).item()                   # 6 x
-    (12.0, 12.0)
-    """
-    wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    retain = create_graph if retain_graph is None else retain_graph
-    leaves, found = sweep(output, seed(output, grad_output, create_graph), create_graph, retain, wanted)
-    found.update((id(t), t._pending) for t in leaves)
-    for leaf in leaves:
-        leaf._pending = None
-    results = [found.get(id(t)) for t in wanted]
-    for i, h in enumerate(results):
-        if h is None and not allow_unused:
-            raise RuntimeError(f"grad: the output does not depend on input {i} (shape {wanted[i].shape}): leave it out, "
-                               "or pass allow_unused=True to get None")
-    results = [h if h is None or isinstance(h, Tensor) else Tensor(h.to_dense() if hasattr(h, "to_dense") else h)
-               for h in results]
-    return results[0] if isinstance(inputs, Tensor) else results
-
-
 class no_grad:
     """A block, or with @no_grad() a function, in which nothing is recorded. Only this thread is affected.
 
@@ -408,42 +349,32 @@ class no_grad:
     >>> y.requires_grad
     False
     """
-    def __enter__(self):
+    def __enter__(self, step=1):
         global paused
         with LOCK:
-            paused += 1
-        here.no_grad += 1
+            paused += step
+        here.no_grad += step
 
     def __exit__(self, *error):
-        global paused
-        with LOCK:
-            paused -= 1
-        here.no_grad -= 1
+        self.__enter__(-1)
 
     def __call__(self, function):
+        @functools.wraps(function)
         def quiet(*args, **kwargs):
-            with no_grad():
+            with self:
                 return function(*args, **kwargs)
-        return functools.wraps(function)(quiet)
-
-
-LOCK = threading.Lock()
-
-
-def recording():
-    """False inside no_grad()."""
-    return not (paused and here.no_grad)
+        return quiet
 
 
 def seed(root, g, create_graph=False):
     """The gradient that a pass starts from, checked against its root: a Tensor in a create_graph pass, else an array."""
+    x = root.data
     if root._node is None:
         raise RuntimeError("backward: this Tensor depends on nothing that requires a gradient")
-    x = root.data
+    if g is None and x.size != 1:
+        raise RuntimeError(f"backward: got a Tensor of shape {x.shape}, expected a single number (a loss): reduce it "
+                           "with .sum() or .mean(), or pass backward(grad)")
     if g is None:
-        if x.size != 1:
-            raise RuntimeError(f"backward: got a Tensor of shape {x.shape}, expected a single number (a loss): reduce it "
-                               "with .sum() or .mean(), or pass backward(grad)")
         g = x.dtype.type(1) if isinstance(x, np.generic) else np.ones_like(x)
     elif not hasattr(g, "dtype"):
         g = np.asarray(g, x.dtype)
@@ -451,30 +382,6 @@ def seed(root, g, create_graph=False):
         raise ValueError(f"backward: got a grad of shape {g.shape}, expected {x.shape}")
     g = g if g.dtype == x.dtype else g.astype(x.dtype)
     return plain(g) if not create_graph else g if isinstance(g, Tensor) else Tensor(g)
-
-
-def alone():
-    """What getrefcount says of an array that one local variable holds: 2, and 1 from Python 3.14 on."""
-    h = np.empty(0)
-    return getrefcount(h)
-
-
-ALONE = alone()
-
-
-def fit(h, x):
-    """A gradient in the shape and dtype of its input: summed over the axes that broadcasting repeated."""
-    if h.shape != x.shape:
-        h = sum_to(h, x.shape)
-    return h if h.dtype is x.dtype or h.dtype == x.dtype else h.astype(x.dtype)
-
-
-def sum_to(g, shape):
-    """The sum over those axes of `g` that broadcasting `shape` would repeat."""
-    lead = g.ndim - len(shape)
-    axes = tuple([i for i in range(g.ndim) if i < lead or shape[i - lead] == 1 != g.shape[i]])
-    g = g.sum(axis=axes) if axes else g
-    return g if g.shape == shape else g.reshape(shape)
 
 
 def plain(x):
@@ -491,11 +398,3 @@ def operand(op, x):
     if isinstance(x, (list, tuple)):
         return Tensor(x).data
     raise TypeError(f"{op.name}: got {type(x).__name__}, expected a Tensor, an array or a number")
-
-
-def complaint(op, error, values):
-    """The error of a forward, told with the op and what it was given."""
-    given = ", ".join(f"{x.dtype}{list(x.shape)}" if hasattr(x, "shape") else repr(x) for x in values)
-    kinds = IndexError, TypeError, ValueError, ArithmeticError, MemoryError     # a subclass may want other arguments
-    kind = next((k for k in kinds if isinstance(error, k)), RuntimeError)
-    return kind(f"{op.name}({given}): {error}")

@@ -36,7 +36,7 @@ def kernel(plain, usable, reorder=False):
     ... def _total(x):
     ...     s = 0.0
     ...     for v in x:
-    ...         s += v
+    ...         s += float(v)
     ...     return s
     >>> _total(np.ones(3, "f")), _total(np.ones(3, np.float16))
     (3.0, 3.0)

@@ -9,8 +9,8 @@
 an update is limited by memory, so each array must cross the bus a single time. Three details carry the speed
 and the digits. What depends on `h` and numbers alone moves out of the loop, is computed in float64 and
 rounded once to the arrays' dtype (1 - 0.999 in float32 would be wrong in the fifth digit; a float64 scalar
-beside float32 arrays would double the time). The loop is compiled under its formula's own file and a name of
-its own: numba's disk cache tells kernels apart by these, not by what they compute. And state arrays start
+beside float32 arrays would double the time). The loop is compiled under its formula's own file and a name
+that ends in a checksum of its text: numba's disk cache tells kernels apart by these, not by what they compute. And state arrays start
 1088 bytes apart: arrays at equal offsets within a memory page fight for the same cache lines (4 times slower).
 """
 import ast

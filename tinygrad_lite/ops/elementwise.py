@@ -3,7 +3,8 @@ import operator
 
 import numpy as np
 
-from ..tensor import UFUNCS, Op, Tensor, complaint, op, plain
+from ..fitting import complaint
+from ..tensor import UFUNCS, Op, Tensor, op, plain
 
 __all__ = """add sub mul div pow maximum minimum arctan2 hypot logaddexp remainder
     neg abs exp exp2 expm1 log log1p log2 log10 sqrt square reciprocal sin cos tan arcsin arccos arctan

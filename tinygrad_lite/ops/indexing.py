@@ -6,7 +6,8 @@ import numpy as np
 from ..backend import on_gpu
 from ..kernels.gather import scatter_rows
 from ..rowsparse import RowSparse
-from ..tensor import Tensor, op, plain, sum_to
+from ..fitting import sum_to
+from ..tensor import Tensor, op, plain
 from .shapes import axes_of
 
 __all__ = "getitem where masked_select take gather scatter_add".split()

@@ -6,7 +6,8 @@ from itertools import accumulate
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..tensor import Tensor, op, sum_to
+from ..fitting import sum_to
+from ..tensor import Tensor, op
 
 __all__ = """reshape ravel flatten transpose swapaxes moveaxis expand squeeze unsqueeze flip roll pad concatenate stack
     split""".split()

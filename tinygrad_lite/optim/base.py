@@ -31,6 +31,28 @@ def today(value, t):
     return value(t) if callable(value) and not isinstance(value, type) else value
 
 
+def frozen(value):
+    """An option as a state_dict keeps it: a schedule by what it prints, and by what it remembers if it is not pure."""
+    if isinstance(value, tuple):
+        return tuple([frozen(v) for v in value])
+    if not callable(value):
+        return value
+    memory = {"state": value.state_dict()} if hasattr(value, "state_dict") else {}
+    return {"schedule": getattr(value, "__qualname__", None) or repr(value), **memory}
+
+
+def merged(key, mine, saved, notes):
+    """An option after loading: the saved number, or our own schedule, with a note where another one was saved."""
+    if isinstance(mine, tuple) and isinstance(saved, (tuple, list)) and len(mine) == len(saved):
+        return tuple([merged(key, a, b, notes) for a, b in zip(mine, saved)])
+    if not callable(mine) and not isinstance(saved, dict):
+        return tuple(saved) if isinstance(saved, list) else saved
+    before, after = [v["schedule"] if isinstance(v, dict) else v for v in (saved, frozen(mine))]
+    if before != after:
+        notes.append(f"{key} was saved as {before}, goes on as {after}")
+    return mine
+
+
 class Optimizer:
     """Base of all optimizers. `params`: Parameters, (name, Parameter) pairs, or dicts {"params": ..., option: value}.
 
@@ -148,17 +170,24 @@ class Optimizer:
 
     def step(self, closure=None):
         loss = closure() if closure is not None else None
-        work = []
-        for o, pools in self.plans():
-            for pool in pools:          # look at every gradient before anything moves: a step happens whole or not at all
-                runs = pool.gather(self)
-                if runs:
-                    work.append((pool, o, runs))
+        work = self.gather()
+        if self._pools is None:         # a sparse gradient turned up among the small ones
+            work = self.gather()
         for pool, o, runs in work:
             pool.update(self, o, runs)
         self.stepped = bool(work)
         self.t += self.stepped
         return self.stepped if closure is None else loss
+
+    def gather(self):
+        """[(pool, options, what has a gradient)]: looks at every one before anything moves, for a step happens whole or not at all."""
+        work = []
+        for o, pools in self.plans():
+            for pool in pools:
+                runs = pool.gather(self)
+                if runs:
+                    work.append((pool, o, runs))
+        return work
 
     def plans(self):
         """[(today's options, pools)] of each group; sorted into pools anew when formulas, dtypes or parameters have changed."""
@@ -188,7 +217,7 @@ class Optimizer:
 
     def all_scalars(self, o, t):
         """scalars() and those that the lifted rules' prelude reads: direction, L2, decoupled decay."""
-        h = self.scalars(o, t)
+        h = self.scalars(o, t) if self.rule_of(o) is not None else {}
         decay = getattr(o, "weight_decay", 0.0)
         decoupled = decay and getattr(o, "decoupled_weight_decay", self.decoupled)
         h["direction"] = -1.0 if o.maximize else 1.0
@@ -223,42 +252,53 @@ class Optimizer:
     def state_dict(self):
         """All that a later run needs to go on exactly here: clock, options, state by parameter name."""
         names = {id(s.p): n for n, s in self.slots.items()}
-        groups = [{**{k: v if not callable(v) else repr(v) for k, v in g.items() if k != "params"},
+        groups = [{**{k: frozen(v) for k, v in g.items() if k != "params"},
                    "params": [names[id(p)] for p in g["params"]]} for g in self.param_groups]
-        state = {n: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in s.items()} for n, s in self.state.items()}
+        state = {n: {k: v.copy() if hasattr(v, "copy") else v for k, v in s.items()} for n, s in self.state.items()}
         return {"t": self.t, "state": state, "param_groups": groups}
 
     def load_state_dict(self, saved):
-        """Take over a state_dict; anything missing, unexpected or of another shape raises, and then nothing has changed."""
-        groups = saved["param_groups"]
-        mine = [n for g in self.state_dict()["param_groups"] for n in g["params"]]
-        theirs = [n for g in groups for n in g["params"]]
-        if len(groups) != len(self.param_groups) or set(mine) != set(theirs):
-            raise ValueError(f"{self.name}.load_state_dict: parameters missing: {sorted(set(mine) - set(theirs))}, "
-                             f"unexpected: {sorted(set(theirs) - set(mine))}; {len(groups)} groups, expected {len(self.param_groups)}")
-        for name, state in saved["state"].items():
-            wanted = self.shapes(self.slots[name])
-            got = {k: np.shape(v) for k, v in state.items() if k != "step"}
-            if wanted is not None and got != wanted:
-                raise ValueError(f"{self.name}.load_state_dict: state of {name!r}: got {got}, expected {wanted}")
+        """Take over a state_dict; anything missing, unexpected or of another shape raises, and then nothing has changed.
+
+        A schedule stays the optimizer's own: a warning tells where another one was saved.
+        """
+        groups, states = saved["param_groups"], saved["state"]
+        names = {id(s.p): n for n, s in self.slots.items()}
+        mine = [sorted(names[id(p)] for p in g["params"]) for g in self.param_groups]
+        theirs = [sorted(g["params"]) for g in groups]
+        if mine != theirs:
+            mine, theirs = [n for g in mine for n in g], [n for g in theirs for n in g]
+            raise ValueError(f"{self.name}.load_state_dict: parameters missing: {sorted(set(mine) - set(theirs))}, unexpected: "
+                             f"{sorted(set(theirs) - set(mine))}; or in other groups: got {len(groups)} groups, "
+                             f"expected {len(self.param_groups)}")
+        notes, options = [], []
         for group, new in zip(self.param_groups, groups):
-            for key, value in new.items():
-                if key != "params" and key in group:
-                    if callable(group[key]):
-                        if repr(group[key]) != value:
-                            warnings.warn(f"{self.name}: {key} was saved as {value}, goes on as {group[key]!r}", stacklevel=2)
-                    elif not isinstance(value, str) or isinstance(group[key], str):
-                        group[key] = tuple(value) if isinstance(value, list) else value
+            options.append({k: merged(k, group[k], v, notes) for k, v in new.items() if k in group and k != "params"})
+            self.check({**group, **options[-1]})
+            rule = self.rule_of(SimpleNamespace(**{k: today(v, saved["t"]) for k, v in {**group, **options[-1]}.items()}))
+            for name in new["params"]:
+                if name in states:
+                    self.fits(name, states[name], rule)
+        for note in notes:
+            warnings.warn(f"{self.name}: {note}", stacklevel=2)
+        for group, new in zip(self.param_groups, options):      # from here on nothing fails
+            group.update(new)
+        for group, new in zip(self.param_groups, groups):
+            for k, v in new.items():
+                if isinstance(v, dict) and "state" in v and hasattr(group.get(k), "load_state_dict"):
+                    group[k].load_state_dict(v["state"])
         self._pools, self.t = None, saved["t"]
         for name, slot in self.slots.items():
-            state = saved["state"].get(name, {"step": 0})
+            state = states.get(name, {"step": 0})
             slot.pool, slot.own_t = None, state["step"]
-            slot.arrays = {k: np.array(v, dtype=v.dtype) for k, v in state.items() if k != "step"}
+            slot.arrays = {k: v.copy() if hasattr(v, "copy") else v for k, v in state.items() if k != "step"}
 
-    def shapes(self, slot):
-        """{state name: shape} that a slot's state must have; None where an optimizer keeps what it likes."""
-        rule = self.rule_of(self.today(slot.group))
-        return {k: slot.p.shape for k in rule.states} if rule is not None else None
+    def fits(self, name, state, rule):
+        """Refuse a saved state that is not what the formula keeps; an update_param keeps what it likes."""
+        wanted = {"step": (), **{k: self.slots[name].p.shape for k in rule.states}} if rule is not None else {"step": ()}
+        got = {k: np.shape(v) for k, v in state.items() if rule is not None or k == "step"}
+        if got != wanted:
+            raise ValueError(f"{self.name}.load_state_dict: state of {name!r}: got {got}, expected {wanted}")
 
     def memory(self, p, key, fill=0.0, shape=None):
         """For update_param: the state array `key` of p, made on first use."""

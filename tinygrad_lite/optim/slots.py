@@ -63,7 +63,7 @@ class Alone:
         g, slot = self.p._grad, self.slot
         if g is None:
             return False
-        if isinstance(g, RowSparse) and self.rule is not None:
+        if isinstance(g, RowSparse):
             optimizer.lazy_rows(slot)
         if self.group["check_finite"] and getattr(self.p, "_finite", None) is not g:      # clipping may just have looked
             if not all_finite(g.values if isinstance(g, RowSparse) else g):
@@ -158,10 +158,9 @@ class Shared:
         return runs
 
     def gather_some(self, optimizer, grads):
-        if any([isinstance(g, RowSparse) for g in grads]):      # those are updated alone from the next step on
+        if any([isinstance(g, RowSparse) for g in grads]):      # those are updated alone: step() sorts anew
             optimizer._pools = None
-            grads[:] = [g.to_dense() if isinstance(g, RowSparse) and optimizer.lazy_rows(s) else g
-                        for g, s in zip(grads, self.slots)]
+            return []
         for g, a, b in zip(grads, self.ends, self.ends[1:]):
             if g is not None:
                 self.g[a:b] = g.reshape(-1)
