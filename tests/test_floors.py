@@ -15,7 +15,7 @@ BUILD_PRODUCTS = {"build", "dist", "__pycache__", "tinygrad_lite.egg-info"}
 
 # From the ground up, and from left to right: a file imports from lower floors, from rooms to its left, and in its own room.
 FLOORS = [
-    ["backend", "random", "kernels"],
+    ["progress", "backend", "random", "kernels"],
     ["fitting", "rowsparse", "tensor", "autodiff", "gradcheck"],
     ["ops", "losses"],
     ["schedules", "clip", "data", "nn", "optim"],

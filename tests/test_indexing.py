@@ -13,14 +13,20 @@ from tinygrad_lite.tensor import Tensor
 SHAPE = (4, 3, 5)
 MASK = np.random.default_rng(0).uniform(size=SHAPE) < 0.4
 INDICES = {
-    "a number": 2, "a negative number": -1, "a NumPy number": np.int32(1), "slice": slice(1, 3), "negative step": slice(None, None, -2),
-    "ellipsis": (..., 1), "none": (None, slice(None), None, 0), "all numbers": (1, 2, 3), "nothing": (), "empty slice": slice(2, 2),
-    "duplicates": np.array([1, 1, 0, 1]), "negative duplicates": np.array([-1, 3, -1]), "two axes": np.array([[0, 1], [1, 3]]),
-    "small integers": np.array([1, 1], np.uint8), "0-d array": np.array(2), "list": [0, 0, 2], "nested list": [[0, 1], [2, 0]],
+    "a number": 2, "a negative number": -1, "a NumPy number": np.int32(1), "slice": slice(1, 3),
+    "negative step": slice(None, None, -2),
+    "ellipsis": (..., 1), "none": (None, slice(None), None, 0), "all numbers": (1, 2, 3), "nothing": (),
+    "empty slice": slice(2, 2),
+    "duplicates": np.array([1, 1, 0, 1]), "negative duplicates": np.array([-1, 3, -1]),
+    "two axes": np.array([[0, 1], [1, 3]]),
+    "small integers": np.array([1, 1], np.uint8), "0-d array": np.array(2), "list": [0, 0, 2],
+    "nested list": [[0, 1], [2, 0]],
     "empty list": [], "booleans in a list": [True, False, True, False], "mask": MASK, "mask of rows": MASK[:, 0, 0],
     "mask and slice": (MASK[:, :, 0], slice(None, None, 2)), "mask and array": (MASK[:, 0, 0], np.array([1]), slice(None)),
-    "number and mask": (1, MASK[0, :, 0]), "two masks": (np.array([True, False, True, False]), np.array([True, False, True])),
-    "empty mask": np.zeros(SHAPE, bool), "true": True, "false": np.False_, "pairs": (np.array([0, 0, 1]), np.array([2, 2, 0])),
+    "number and mask": (1, MASK[0, :, 0]),
+    "two masks": (np.array([True, False, True, False]), np.array([True, False, True])),
+    "empty mask": np.zeros(SHAPE, bool), "true": True, "false": np.False_,
+    "pairs": (np.array([0, 0, 1]), np.array([2, 2, 0])),
     "lists": ([0, 0], slice(None), [4, 4]), "split pairs": (np.array([1, 1]), slice(None), np.array([[0], [2]])),
     "array and slice": (slice(None), np.array([0, 0, 2]), slice(None, None, -1)), "array and number": (np.array([0, 0]), 1),
     "array, none, ellipsis": (np.array([2, 2]), None, ..., 0),
@@ -141,7 +147,8 @@ def test_third_derivatives_pass_through_indexing():
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("ids", [np.array([0, 3, 0, -1]), np.array([[1, 1], [2, -4]]), np.array([1, 1], np.int32), np.zeros(0, int)])
+@pytest.mark.parametrize("ids", [
+    np.array([0, 3, 0, -1]), np.array([[1, 1], [2, -4]]), np.array([1, 1], np.int32), np.zeros(0, int)])
 def test_scatter_rows_is_add_at(dtype, ids):
     rng = np.random.default_rng(0)
     for tail in ((), (3,), (2, 3)):

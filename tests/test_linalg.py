@@ -25,8 +25,9 @@ def test_matmul_of_every_pair_of_ranks(m, n):
     check(lambda x, y: x @ y, np.matmul, [LEFT[m], RIGHT[n]])
 
 
-@pytest.mark.parametrize("shapes", [((1, 3, 4), (2, 4, 6)), ((5, 1, 3, 4), (2, 4, 6)), ((2, 3, 4), (1, 1, 4, 6)), ((5, 1, 1, 4), (2, 4, 1)),
-                                    ((0, 4), (4, 6)), ((3, 0), (0, 6)), ((2, 3, 4), (0, 2, 4, 1))], ids=str)
+@pytest.mark.parametrize("shapes", [
+    ((1, 3, 4), (2, 4, 6)), ((5, 1, 3, 4), (2, 4, 6)), ((2, 3, 4), (1, 1, 4, 6)), ((5, 1, 1, 4), (2, 4, 1)),
+    ((0, 4), (4, 6)), ((3, 0), (0, 6)), ((2, 3, 4), (0, 2, 4, 1))], ids=str)
 def test_matmul_broadcasts_and_takes_empty_matrices(shapes):
     check(tg.matmul, np.matmul, shapes)
 
@@ -44,8 +45,9 @@ def test_matmul_keeps_dtype_and_takes_arrays_on_both_sides(torch):
     assert x.grad.tolist() == [[4, 4, 4]] * 2
 
 
-@pytest.mark.parametrize("shapes", [((), (3,)), ((3,), ()), ((4,), (4,)), ((2, 3, 4), (4,)), ((4,), (2, 4, 3)), ((2, 3, 4), (5, 4, 6)), ((2, 3, 4), (4, 5))],
-                         ids=str)
+@pytest.mark.parametrize("shapes", [
+    ((), (3,)), ((3,), ()), ((4,), (4,)), ((2, 3, 4), (4,)), ((4,), (2, 4, 3)), 
+    ((2, 3, 4), (5, 4, 6)), ((2, 3, 4), (4, 5))], ids=str)
 def test_dot(shapes):
     check(tg.dot, np.dot, shapes)
 
@@ -57,14 +59,22 @@ def test_linear(lead, bias):
 
 
 SUMS = [
-    ("ij,jk->ik", (2, 3), (3, 4)), ("ij,jk", (2, 3), (3, 4)), ("ba,cb", (2, 3), (4, 2)), ("i,i", (3,), (3,)), ("i,i->i", (3,), (3,)),
-    ("i,j->ij", (2,), (3,)), ("i,j->", (2,), (3,)), ("ij->", (2, 3)), ("ij->j", (2, 3)), ("ij->ji", (2, 3)), ("ij", (2, 3)), ("ba", (2, 3)),
-    ("ii->i", (3, 3)), ("ii->", (3, 3)), ("ii", (3, 3)), ("iii->i", (2, 2, 2)), ("iij->j", (2, 2, 3)), ("ii,ij->j", (3, 3), (3, 2)),
-    ("ijj,jk->ik", (2, 3, 3), (3, 4)), ("ij,kl->ik", (2, 3), (2, 4)), ("ij,jk,kl->il", (2, 3), (3, 4), (4, 2)), ("i,i,i->i", (3,), (3,), (3,)),
-    ("bij,bjk->bik", (2, 3, 4), (2, 4, 2)), ("bi,oij,bj->bo", (2, 3), (4, 3, 2), (2, 2)), (",ij->ij", (), (2, 3)), (", ->", (), ()),
-    ("...ij,...jk->...ik", (2, 3, 4), (2, 4, 2)), ("...ij,...jk->...ik", (5, 2, 3, 4), (4, 2)), ("...i->...", (2, 3)), ("...,...->...", (2, 3), (3,)),
-    ("i...->...", (2, 3, 4)), ("...ij,jk", (2, 3, 4), (4, 2)), ("ii...->...i", (3, 3, 2)), ("...A,AB->...B", (2, 3), (3, 4)), ("...i,...i->...", (1, 2, 3), (4, 1, 3)),
-    ("ij,ij->ij", (1, 3), (2, 3)), ("i,i->", (1,), (3,)), ("ij,jk->ik", (2, 0), (0, 3)), ("abc,cd,de->abe", (2, 2, 3), (3, 2), (2, 2)),
+    ("ij,jk->ik", (2, 3), (3, 4)), ("ij,jk", (2, 3), (3, 4)), ("ba,cb", (2, 3), (4, 2)), ("i,i", (3,), (3,)),
+    ("i,i->i", (3,), (3,)),
+    ("i,j->ij", (2,), (3,)), ("i,j->", (2,), (3,)), ("ij->", (2, 3)), ("ij->j", (2, 3)), ("ij->ji", (2, 3)),
+    ("ij", (2, 3)), ("ba", (2, 3)),
+    ("ii->i", (3, 3)), ("ii->", (3, 3)), ("ii", (3, 3)), ("iii->i", (2, 2, 2)), ("iij->j", (2, 2, 3)),
+    ("ii,ij->j", (3, 3), (3, 2)),
+    ("ijj,jk->ik", (2, 3, 3), (3, 4)), ("ij,kl->ik", (2, 3), (2, 4)), ("ij,jk,kl->il", (2, 3), (3, 4), (4, 2)),
+    ("i,i,i->i", (3,), (3,), (3,)),
+    ("bij,bjk->bik", (2, 3, 4), (2, 4, 2)), ("bi,oij,bj->bo", (2, 3), (4, 3, 2), (2, 2)), (",ij->ij", (), (2, 3)),
+    (", ->", (), ()),
+    ("...ij,...jk->...ik", (2, 3, 4), (2, 4, 2)), ("...ij,...jk->...ik", (5, 2, 3, 4), (4, 2)),
+    ("...i->...", (2, 3)), ("...,...->...", (2, 3), (3,)),
+    ("i...->...", (2, 3, 4)), ("...ij,jk", (2, 3, 4), (4, 2)), ("ii...->...i", (3, 3, 2)),
+    ("...A,AB->...B", (2, 3), (3, 4)), ("...i,...i->...", (1, 2, 3), (4, 1, 3)),
+    ("ij,ij->ij", (1, 3), (2, 3)), ("i,i->", (1,), (3,)), ("ij,jk->ik", (2, 0), (0, 3)),
+    ("abc,cd,de->abe", (2, 2, 3), (3, 2), (2, 2)),
 ]
 
 
@@ -84,8 +94,8 @@ def test_einsum_of_long_sums_and_short_ones_agree():
     np.testing.assert_allclose(y.grad, a.T @ np.ones(z.shape), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("text, message", [("ij->i", "got 2 operands, expected 1"), ("ijk,jk->i", "names 3 axes of an operand with 2"),
-                                           (["ij"], "expected a string")])
+@pytest.mark.parametrize("text, message", [
+    ("ij->i", "got 2 operands, expected 1"), ("ijk,jk->i", "names 3 axes of an operand with 2"), (["ij"], "expected a string")])
 def test_einsum_errors(text, message):
     with pytest.raises((ValueError, TypeError), match=message):
         tg.einsum(text, Tensor(np.ones((2, 3))), Tensor(np.ones((2, 3))))

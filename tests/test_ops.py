@@ -94,7 +94,8 @@ CASES = [
     # activations
     *[like_torch(name, kinks=kinks, **options) for name, kinks, options in [
         ("relu", (0,), {}), ("leaky_relu", (0,), {}), ("leaky_relu", (0,), dict(negative_slope=0.3)), ("relu6", (0,), {}),
-        ("elu", (0,), {}), ("elu", (0,), dict(alpha=0.7)), ("selu", (0,), {}), ("celu", (0,), {}), ("celu", (0,), dict(alpha=2.0)),
+        ("elu", (0,), {}), ("elu", (0,), dict(alpha=0.7)), ("selu", (0,), {}),
+        ("celu", (0,), {}), ("celu", (0,), dict(alpha=2.0)),
         ("gelu", (), {}), ("gelu", (), dict(approximate="tanh")), ("silu", (), {}), ("mish", (), {}), ("logsigmoid", (), {}),
         ("softplus", (), {}), ("softplus", (1.5,), dict(beta=2.0, threshold=3.0)), ("softsign", (), {}),
         ("hardtanh", (-1, 1), {}), ("hardtanh", (-2, 3), dict(min_val=-2.0, max_val=3.0)), 
@@ -103,7 +104,8 @@ CASES = [
     like_torch("sigmoid", home=""),
     Case("hardsigmoid", tg.hardsigmoid, None, lambda t, x: t.nn.functional.relu6(x + 3) / 6,     # torch's own rule has a 1 / 6
          low=-4.0, high=4.0, kinks=(-3, 3), elementwise=True),                                  # of only 7 digits
-    *[like_torch(name, elementwise=False, shapes=((2, 3, 4),), dim=dim) for name in ("softmax", "log_softmax") for dim in (0, 1, -1)],
+    *[like_torch(name, elementwise=False, shapes=((2, 3, 4),), dim=dim)
+      for name in ("softmax", "log_softmax") for dim in (0, 1, -1)],
     like_torch("glu", elementwise=False), like_torch("glu", elementwise=False, shapes=((4, 2, 3),), dim=0),
     like_torch("normalize", elementwise=False), like_torch("normalize", elementwise=False, p=3.0, dim=0),
     like_torch("cosine_similarity", elementwise=False, shapes=((3, 4), (3, 4))),
@@ -112,7 +114,8 @@ CASES = [
     like_torch("pairwise_distance", elementwise=False, shapes=((3, 4), (4,)), p=1.0, keepdim=True),
     # reductions
     *over_axes("sum", True), *over_axes("prod", True), *over_axes("mean"), *over_axes("max"), *over_axes("min"),
-    *over_axes("var"), *over_axes("std"), like_numpy("var", shapes=((3, 4),), axis=0, ddof=1), like_numpy("std", shapes=((3, 4),), ddof=1),
+    *over_axes("var"), *over_axes("std"),
+    like_numpy("var", shapes=((3, 4),), axis=0, ddof=1), like_numpy("std", shapes=((3, 4),), ddof=1),
     *[like_torch("logsumexp", elementwise=False, shapes=((2, 3, 4),), home="", dim=dim, keepdim=keepdim)
       for dim, keepdim in [(1, False), (-1, True), ((0, 2), False)]],
     Case("logsumexp", tg.logsumexp, special.logsumexp, label="of all"),

@@ -1,8 +1,6 @@
 """Optimizers: the reference numbers, PyTorch on drawn parameters, and what the base class promises for every one of them."""
-import copy
 import json
 import pickle
-import warnings
 
 import numpy as np
 import pytest
@@ -24,10 +22,11 @@ def tuples(options):
     return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
 
 
-def compare_state(slot, ours, theirs):
-    assert set(ours) - {"step"} == set(theirs) - {"step"}, slot
+def compare_state(ours, theirs):
+    theirs = {{"g": "avg", "g2": "avg_sq"}.get(k, k): v for k, v in theirs.items()}     # the file's names for SMORMS3
+    assert ours.keys() - {"step"} == theirs.keys() - {"step"}
     for key in theirs:
-        np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-9, atol=1e-12, err_msg=f"{slot}.{key}")
+        np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-10, atol=1e-12, err_msg=key)
 
 
 def test_every_optimizer_of_the_files_is_tested_or_not_built():
@@ -53,9 +52,9 @@ def test_reference(case):
         for p, after in zip(params, case["params_after"][t]):
             np.testing.assert_allclose(p.data, after, rtol=rtol, atol=1e-12, err_msg=f"step {t}")
     if rtol == 1e-10:
-        slots = {id(s.p): s for s in opt.slots.values()}
-        for p, theirs in zip(params, case["state"]):
-            compare_state(slots[id(p)].name, opt.state.get(slots[id(p)].name, {}), theirs)
+        for slot in opt.slots.values():
+            place = next(i for i, p in enumerate(params) if p is slot.p)
+            compare_state(opt.state.get(slot.name, {}), case["state"][place])
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
@@ -204,7 +203,7 @@ def test_three_steps_saved_and_three_more_are_six(name, lr):
     observed(fresh, [3.0, 1.5])
     steps(again, fresh, [4, 5, 6], missing=0.4)
     assert bits(again, fresh) == bits(params, opt) and fresh.lr == opt.lr
-    json.dumps([{k: v for k, v in g.items()} for g in saved["param_groups"]])
+    json.dumps(saved["param_groups"])                  # plain values: any format can hold them
 
 
 @every

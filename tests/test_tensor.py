@@ -99,7 +99,8 @@ def test_random_graphs_agree_with_torch(torch):
             kind = rng.integers(0, 4)
             for pool, lib in ((ours, tg), (theirs, torch)):
                 u, v = pool[i], pool[j]
-                pool.append([lambda: u * v / (1 + v * v), lambda: lib.tanh(u) - v, lambda: lib.exp(-u * u), lambda: u + 0.5 * v][kind]())
+                steps = lambda: u * v / (1 + v * v), lambda: lib.tanh(u) - v, lambda: lib.exp(-u * u), lambda: u + 0.5 * v
+                pool.append(steps[kind]())
         for pool in (ours, theirs):
             sum(t.sum() for t in pool[-5:]).backward()
         np.testing.assert_allclose(ours[0].grad, theirs[0].grad.numpy(), rtol=1e-10)
@@ -269,18 +270,21 @@ def test_no_grad(x):
 def test_no_grad_belongs_to_its_thread(x):
     inside, done, seen = threading.Event(), threading.Event(), []
 
+    def recorded():                                     # ops of one, two and any number of inputs
+        return [t.requires_grad for t in (tg.exp(x), x * x, tg.stack([x, x]), x[0])]
+
     def other():
         with tg.no_grad():
             inside.set()
             done.wait(10)
-            seen.append((x * 2).requires_grad)
+            seen.extend(recorded())
     thread = threading.Thread(target=other)
     thread.start()
     assert inside.wait(10)
-    seen.append((x * 2).requires_grad)
+    seen.extend(recorded())
     done.set()
     thread.join()
-    assert seen == [True, False]
+    assert seen == [True] * 4 + [False] * 4
 
 
 # --- grad
@@ -319,7 +323,8 @@ def test_grad_of_interior_and_unused_inputs(x):
 
 
 def test_a_gradient_penalty_trains_through_grad(x, torch):
-    w, v = Tensor(np.array([0.5, -1.0, 2.0]), requires_grad=True), torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    start = np.array([0.5, -1.0, 2.0])
+    w, v = Tensor(start, requires_grad=True), torch.tensor(start, requires_grad=True)
     a = np.array([[1.0, 2.0, 3.0], [0.1, 0.2, 0.3]])
     for lib, p, data, slope in ((tg, w, Tensor(a, requires_grad=True), tg.grad),
                                 (torch, v, torch.tensor(a, requires_grad=True), lambda *s, **o: torch.autograd.grad(*s, **o)[0])):

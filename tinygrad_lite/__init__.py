@@ -17,4 +17,4 @@ from .ops import numpy_functions
 from .autodiff import grad, hvp, jacobian, value_and_grad
 from .gradcheck import gradcheck
 from .random import seed
-from . import backend, clip, data, losses, nn, optim, schedules
+from . import backend, clip, data, diagnostics, losses, nn, optim, schedules

@@ -61,7 +61,7 @@ def _leaf(x):
     return Tensor(x if x.dtype.kind == "f" else x.astype(float), requires_grad=True)
 
 
-def _gradients(y, xs, **options):
+def gradients(y, xs, **options):
     """grad, with zeros for what y does not depend on."""
     found = grad(y, xs, allow_unused=True, **options) if y.requires_grad else [None] * len(xs)
     return [Tensor(np.zeros(x.shape, x.dtype)) if g is None else g for x, g in zip(xs, found)]
@@ -80,7 +80,7 @@ def value_and_grad(f):
         x = _leaf(x)
         y = f(x, *args, **kwargs)
         y = y if isinstance(y, Tensor) else Tensor(y)       # a number: f does not depend on x here
-        return float(y.item()), _gradients(y, [x])[0].numpy()
+        return float(y.item()), gradients(y, [x])[0].numpy()
     return both
 
 
@@ -98,9 +98,9 @@ def hvp(f, x, v):
     for a, b in zip(xs, vs):
         if a.shape != b.shape:
             raise ValueError(f"hvp: v has shape {b.shape}, expected x's {a.shape}")
-    first = _gradients(f(*xs), xs, create_graph=True)
+    first = gradients(f(*xs), xs, create_graph=True)
     slope = sum([(g * b).sum() for g, b in zip(first, vs)], Tensor(np.zeros((), xs[0].dtype)))
-    second = _gradients(slope, xs)
+    second = gradients(slope, xs)
     return second if many else second[0]
 
 
@@ -113,6 +113,6 @@ def jacobian(f, x):
     """
     x = _leaf(x)
     y = f(x)
-    rows = [_gradients(y, [x], grad_output=unit.reshape(y.shape), retain_graph=True)[0].numpy()
+    rows = [gradients(y, [x], grad_output=unit.reshape(y.shape), retain_graph=True)[0].numpy()
             for unit in np.eye(y.size, dtype=y.dtype)]
     return np.reshape(rows, (*y.shape, *x.shape))

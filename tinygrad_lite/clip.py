@@ -3,7 +3,7 @@ from math import isfinite
 
 import numpy as np
 
-from .kernels.norms import sum_of_squares
+from .kernels.norms import SHORT, sum_of_squares
 from .rowsparse import RowSparse
 from .tensor import Tensor
 
@@ -49,42 +49,51 @@ def clip_grad_norm_(params, max_norm, norm_type=2.0, error_if_nonfinite=False):
     params, p = graded(params), float(norm_type)
     if not params:
         return 0.0
-    if p == 2:
-        norms = [sum_of_squares(entries(q._grad)) for q in params]
-        total = sum(norms) ** 0.5
-    else:
-        norms = [norm_of(entries(q._grad), p) for q in params]
-        total = norm_of(np.array(norms), p) if p != 0 else sum(norms)
+    found = pieces(params, joined=p != 0)   # p = 0 counts tensors
+    norms = [norm_of(row, p) for row, _ in found]
+    total = norms[0] if len(norms) == 1 else norm_of(np.array(norms), p) if p != 0 else float(sum(norms))
     if not isfinite(total):
         if error_if_nonfinite:
-            i = next((i for i, n in enumerate(norms) if not isfinite(n)), 0)
+            i, n = next(((i, n) for i, n in enumerate(norm_of(entries(q._grad), p) for q in params) if not isfinite(n)), (0, total))
             name = getattr(params[i], "name", None) or f"{i} of {len(params)}, shape {params[i].shape}"
-            raise RuntimeError(f"clip_grad_norm_: the total norm is {total}: the gradient of parameter {name} has norm {norms[i]}. "
+            raise RuntimeError(f"clip_grad_norm_: the total norm is {total}: the gradient of parameter {name} has norm {n}. "
                                "Nothing was changed")
-    coefficient = max_norm / (total + EPS)
-    if isfinite(total):
-        if coefficient < 1:
-            scale_(params, coefficient)
-        for q in params:
-            q._finite = q._grad             # spares the optimizer a second look
-    else:
         with np.errstate(invalid="ignore"):
-            scale_(params, coefficient)     # as in PyTorch: inf makes 0 of what is finite, nan makes nan of everything
+            scale_(found, max_norm / (total + EPS))     # as in PyTorch: inf makes 0 of what is finite, nan makes nan of all
+        return total
+    if max_norm / (total + EPS) < 1:
+        scale_(found, max_norm / (total + EPS))
+    for q in params if p > 0 else ():       # p <= 0 overlooks infinite entries
+        q._finite = q._grad                 # spares the optimizer a second look
     return total
 
 
-def scale_(params, c):
-    """Multiply gradients by c, in place where that is possible."""
-    numbers = {}                            # c in each dtype: a Python float would be converted at every use
+def pieces(params, joined=True):
+    """[(numbers in one row, whose they are)]: small gradients of one dtype side by side, so that 200 biases are one piece."""
+    found, small = [], {}
     for q in params:
         g = q._grad
-        dtype = g.dtype
-        if dtype not in numbers:
-            numbers[dtype] = dtype.type(c)
-        if type(g) is np.ndarray and g.flags.writeable:
-            g *= numbers[dtype]
+        if joined and type(g) is np.ndarray and g.size <= SHORT:
+            small.setdefault(g.dtype, []).append(q)
         else:
-            q._grad = g * numbers[dtype]
+            found.append((entries(g), [q]))
+    return found + [(np.concatenate([q._grad.reshape(-1) for q in same]), same) for same in small.values()]
+
+
+def scale_(found, c):
+    """Multiply gradients by c: large ones in place, small ones become views of their common row."""
+    for row, params in found:
+        g = params[0]._grad
+        if isinstance(g, RowSparse):
+            params[0]._grad = g * g.dtype.type(c)
+        elif len(params) == 1 and np.may_share_memory(row, g) and row.flags.writeable:
+            row *= row.dtype.type(c)
+        else:
+            row = row * row.dtype.type(c) if len(params) == 1 else np.multiply(row, row.dtype.type(c), out=row)
+            end = 0
+            for q in params:
+                start, end = end, end + q._grad.size
+                q._grad = row[start:end].reshape(q._grad.shape)
 
 
 def clip_grad_value_(params, clip_value):
@@ -95,14 +104,14 @@ def clip_grad_value_(params, clip_value):
     (4.0, array([ 1., -1.], dtype=float32))
     """
     check_limit("clip_grad_value_", "clip_value", clip_value)
-    largest = 0.0
+    sizes = [0.0]
     for p in graded(params):
         g = p._grad.coalesce() if isinstance(p._grad, RowSparse) else p._grad
         values = entries(g)
-        largest = max(largest, float(np.abs(values).max(initial=0)))
+        sizes.append(np.abs(values).max(initial=0))
         clipped = np.clip(values, -clip_value, clip_value)
         p._grad = RowSparse(g.indices, clipped.reshape(g.values.shape), g.shape) if isinstance(g, RowSparse) else clipped.reshape(g.shape)
-    return largest
+    return float(np.max(sizes))             # nan if any is
 
 
 def check_limit(function, argument, value):

@@ -18,7 +18,8 @@ REDUCTIONS = ("mean", "sum", "none")
 def reduced(losses, reduction, count=None):
     """The losses as they are, summed, or averaged (over `count`, by default over their number)."""
     if reduction == "mean":
-        return losses.mean() if count is None else losses.sum() / count
+        count = losses.size if count is None else count
+        return losses.sum() / count if count else losses.sum() * np.nan     # of nothing: nan, as in PyTorch
     if reduction == "sum":
         return losses.sum()
     if reduction == "none":
@@ -123,7 +124,7 @@ def _soft_cross_entropy(x, y, w, axis, reduction, smoothing):
     k = x.shape[axis]
     target = (y * (1 - smoothing) + smoothing / k) * w.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
     losses = -sum(log_softmax(x, axis) * target, axis)
-    return reduced(losses, reduction, None if x.ndim == 1 else np.prod(losses.shape))
+    return reduced(losses, reduction)
 
 
 def nll_loss(x, y, weight=None, ignore_index=-100, reduction="mean"):
@@ -143,8 +144,7 @@ def nll_loss(x, y, weight=None, ignore_index=-100, reduction="mean"):
     share = np.where(y >= 0, w[y], 0).astype(x.dtype)
     picked = gather(x, axis, np.expand_dims(np.maximum(y, 0), axis)).reshape(y.shape)
     losses = -where(share == 0, 0, picked * share)
-    with np.errstate(invalid="ignore"):
-        return reduced(losses, reduction, share.sum() if reduction == "mean" else None)
+    return reduced(losses, reduction, share.sum())
 
 
 def mse_loss(x, y, reduction="mean"):
@@ -169,14 +169,14 @@ def l1_loss(x, y, reduction="mean"):
 
 
 def binary_cross_entropy_with_logits(x, y, weight=None, reduction="mean", pos_weight=None):
-    """w [(1-y) x + (1 + (q-1) y) log(1 + e^-x)] for logits x and targets y in [0, 1], q = pos_weight; never overflows.
+    """w [q y log(1 + e^-x) + (1-y) log(1 + e^x)] for logits x and targets y in [0, 1], q = pos_weight; never overflows.
 
     >>> round(binary_cross_entropy_with_logits(Tensor([0.0, 100.0]), np.array([1.0, 1.0])).item(), 4)
     0.3466
     """
     x, y = same_shape("binary_cross_entropy_with_logits", x, y)
-    soft = softplus(-x, 1.0, np.inf)        # exact also where PyTorch's softplus goes over to x
-    losses = (1 - y) * x + (soft if pos_weight is None else (1 + (pos_weight - 1) * y) * soft)
+    missed = y * softplus(-x, 1.0, np.inf)          # exact also where PyTorch's softplus goes over to x
+    losses = (1 - y) * softplus(x, 1.0, np.inf) + (missed if pos_weight is None else pos_weight * missed)
     return reduced(losses if weight is None else losses * weight, reduction)
 
 

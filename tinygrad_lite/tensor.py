@@ -75,7 +75,7 @@ class Tensor:
     def grad(self, g):
         g = g.data if isinstance(g, Tensor) else g
         if g is not None and (g.shape != self.data.shape or g.dtype != self.data.dtype):
-            raise ValueError(f"grad: got {g.dtype}{list(g.shape)}, expected the data's {self.data.dtype}{list(self.data.shape)}")
+            raise ValueError(f"grad: got {g.dtype}{list(g.shape)}, expected {self.data.dtype}{list(self.data.shape)} as the data")
         self._grad = g
 
     @property
@@ -163,7 +163,7 @@ class Tensor:
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
         ours = UFUNCS.get(ufunc) if method == "__call__" and not options else None
         if ours is None:
-            raise TypeError(f"np.{ufunc.__name__}{method.replace('__call__', '')}({', '.join(f'{k}=' for k in options)}) has no gradient "
+            raise TypeError(f"np.{ufunc.__name__}{('.' + method).replace('.__call__', '')}({', '.join(f'{k}=' for k in options)}) has no gradient "
                             "here: use an op of tinygrad_lite without out=, where= or dtype=, or pass x.detach().numpy()")
         return ours(*inputs)
 

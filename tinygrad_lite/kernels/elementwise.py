@@ -4,7 +4,7 @@ import numpy as np
 from . import kernel, ready
 
 
-@kernel(lambda g, z: g * (z > 0), lambda g, z: ready(g, z) and g.shape == z.shape)
+@kernel(lambda g, z: np.where(z > 0, g, 0), lambda g, z: ready(g, z) and g.shape == z.shape)
 def relu_gradient(g, z):
     """g where z > 0, else 0."""
     out = np.empty_like(g)

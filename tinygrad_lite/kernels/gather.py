@@ -18,7 +18,7 @@ def _scatter_rows(table, ids, rows):
     n = table.shape[0]
     flat, ids, rows = table.reshape(n, -1), ids.reshape(-1), rows.reshape(ids.size, -1)
     for i in range(ids.size):
-        row = ids[i] + n if ids[i] < 0 else ids[i]
+        row = ids[i]                        # a negative one counts from the end, as in NumPy
         for j in range(flat.shape[1]):
             flat[row, j] += rows[i, j]
 

@@ -8,7 +8,7 @@ SHORT = 8192            # numbers
 
 def _plain(x):
     x = x.astype(np.float64)
-    return float(x.dot(x))
+    return float(np.vdot(x, x))
 
 
 @kernel(_plain, lambda x: ready(x), reorder=True)
@@ -28,8 +28,8 @@ def sum_of_squares(x):
     >>> sum_of_squares(np.full(4, 1e30, np.float32))        # each square alone overflows float32
     4.0e+60
     """
-    if x.size <= SHORT and type(x) is np.ndarray:
-        total = float(x.dot(x))             # BLAS adds in many lanes: few terms each, as in the blocks above
+    if x.size <= SHORT and type(x) is np.ndarray and x.dtype != np.float16:
+        total = float(np.vdot(x, x))        # BLAS adds in many lanes: few terms each; dot would warn of overflow
     else:
         total = _sum_of_squares(x)
     if 1e-30 < total < 1e37 or x.dtype == np.float64 or total == 0 and not x.any():

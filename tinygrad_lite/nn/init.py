@@ -6,7 +6,7 @@ import numpy as np
 from .. import backend
 from .. import random as source
 
-GAINS = {"linear": 1.0, "conv": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": 2 ** 0.5, "selu": 0.75}
+GAINS = {"linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": 2 ** 0.5, "selu": 0.75}
 
 
 def fans(shape):
@@ -15,6 +15,12 @@ def fans(shape):
         raise ValueError(f"init: got shape {tuple(shape)}, expected at least (out, in)")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
+
+
+def fan_of(p, mode):
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"init: mode: got {mode!r}, expected 'fan_in' or 'fan_out'")
+    return fans(p.shape)[mode == "fan_out"]
 
 
 def calculate_gain(nonlinearity, param=None):
@@ -67,17 +73,18 @@ def xavier_normal_(p, gain=1.0):
 
 def kaiming_uniform_(p, a=0.0, mode="fan_in", nonlinearity="leaky_relu"):
     """U(-b, b), b = gain sqrt(3 / fan). He et al. 2015."""
-    b = calculate_gain(nonlinearity, a) * (3 / fans(p.shape)[mode == "fan_out"]) ** 0.5
+    b = calculate_gain(nonlinearity, a) * (3 / fan_of(p, mode)) ** 0.5
     return uniform_(p, -b, b)
 
 
 def kaiming_normal_(p, a=0.0, mode="fan_in", nonlinearity="leaky_relu"):
     """N(0, gain^2 / fan). He et al. 2015."""
-    return normal_(p, 0.0, calculate_gain(nonlinearity, a) / fans(p.shape)[mode == "fan_out"] ** 0.5)
+    return normal_(p, 0.0, calculate_gain(nonlinearity, a) / fan_of(p, mode) ** 0.5)
 
 
 def orthogonal_(p, gain=1.0):
     """A random matrix with orthonormal rows or columns, times gain. Saxe et al. 2013."""
+    fans(p.shape)                           # at least two axes
     rows, columns = p.shape[0], p.size // p.shape[0]
     flat = source.generator.standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(flat)

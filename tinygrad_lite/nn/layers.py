@@ -68,7 +68,7 @@ class Dropout(Module):
     array([1., 2.], dtype=float32)
     """
 
-    def __init__(self, p=0.5):
+    def __init__(self, p=0.5, inplace=False):       # inplace: taken and ignored, as in the activations
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: p: got {p}, expected a probability")
         self.p = p
@@ -92,6 +92,9 @@ class Flatten(Module):
 
     def forward(self, x):
         return x.flatten(self.start_dim, self.end_dim)
+
+    def extra_repr(self):
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
 class Identity(Module):
@@ -156,16 +159,19 @@ class BatchNorm1d(Module):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
-def activation(name, function, *arguments, **defaults):
-    """A layer around a function of nn.functional: its arguments, by position or name, are kept as attributes."""
-    names = [*arguments, *defaults]
+def activation(name, function, **defaults):
+    """A layer around a function of nn.functional: its arguments, by position or name, are kept as attributes.
+
+    PyTorch's `inplace` is taken and ignored: the gradient needs what was there before.
+    """
+    names = [n for n in defaults if n != "inplace"]
 
     def __init__(self, *values, **named):
-        values = {**defaults, **dict(zip(names, values)), **named}
-        unknown = set(values) - set(names)
-        if unknown or len(values) < len(names):
-            raise TypeError(f"{name}: got arguments {sorted(values)}, expected {names}")
-        self.__dict__.update(values)
+        unknown = set(named) - set(defaults)
+        if unknown or len(values) > len(defaults):
+            raise TypeError(f"{name}: got arguments {[*values, *named]}, expected {', '.join(defaults) or 'none'}")
+        given = {**defaults, **dict(zip(defaults, values)), **named}
+        self.__dict__.update((n, given[n]) for n in names)
 
     def forward(self, x):
         return function(x, *[self.__dict__[n] for n in names])
@@ -177,22 +183,22 @@ def activation(name, function, *arguments, **defaults):
                                       __module__=__name__))
 
 
-ReLU = activation("ReLU", F.relu)
-ReLU6 = activation("ReLU6", F.relu6)
-LeakyReLU = activation("LeakyReLU", F.leaky_relu, negative_slope=0.01)
-ELU = activation("ELU", F.elu, alpha=1.0)
-SELU = activation("SELU", F.selu)
-CELU = activation("CELU", F.celu, alpha=1.0)
+ReLU = activation("ReLU", F.relu, inplace=False)
+ReLU6 = activation("ReLU6", F.relu6, inplace=False)
+LeakyReLU = activation("LeakyReLU", F.leaky_relu, negative_slope=0.01, inplace=False)
+ELU = activation("ELU", F.elu, alpha=1.0, inplace=False)
+SELU = activation("SELU", F.selu, inplace=False)
+CELU = activation("CELU", F.celu, alpha=1.0, inplace=False)
 GELU = activation("GELU", F.gelu, approximate="none")
-SiLU = activation("SiLU", F.silu)
-Mish = activation("Mish", F.mish)
+SiLU = activation("SiLU", F.silu, inplace=False)
+Mish = activation("Mish", F.mish, inplace=False)
 Sigmoid = activation("Sigmoid", F.sigmoid)
 Tanh = activation("Tanh", F.tanh)
 Softplus = activation("Softplus", F.softplus, beta=1.0, threshold=20.0)
 Softsign = activation("Softsign", F.softsign)
-Hardtanh = activation("Hardtanh", F.hardtanh, min_val=-1.0, max_val=1.0)
-Hardsigmoid = activation("Hardsigmoid", F.hardsigmoid)
-Hardswish = activation("Hardswish", F.hardswish)
+Hardtanh = activation("Hardtanh", F.hardtanh, min_val=-1.0, max_val=1.0, inplace=False)
+Hardsigmoid = activation("Hardsigmoid", F.hardsigmoid, inplace=False)
+Hardswish = activation("Hardswish", F.hardswish, inplace=False)
 LogSigmoid = activation("LogSigmoid", F.logsigmoid)
 Tanhshrink = activation("Tanhshrink", F.tanhshrink)
 Softshrink = activation("Softshrink", F.softshrink, lambd=0.5)

@@ -1,11 +1,16 @@
-"""Reading PyTorch's .safetensors files: an 8-byte length, a JSON header, then the numbers. No pickle, no PyTorch."""
+"""Reading and writing PyTorch's .safetensors files: an 8-byte length, a JSON header, then the numbers. No pickle, no PyTorch."""
 import json
+import math
+import os
 import struct
 
 import numpy as np
 
+from ..tensor import plain
+
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?",
           "U16": "<u2", "U32": "<u4", "U64": "<u8"}
+NAMES = {np.dtype(v): k for k, v in DTYPES.items()}
 
 
 def load_safetensors(path):
@@ -24,25 +29,32 @@ def load_safetensors(path):
         raise ValueError(f"{path}: the header claims {size} bytes, the file has {len(data) - 8} after its length")
     try:
         header = json.loads(data[8:8 + size])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: the header is not JSON: {error}") from None
+    if not isinstance(header, dict):
+        raise ValueError(f"{path}: the header is a {type(header).__name__}, expected names and their arrays")
     body = memoryview(data)[8 + size:]
-    arrays = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        width = 2 if dtype == "BF16" else np.dtype(DTYPES[dtype]).itemsize if dtype in DTYPES else None
-        if width is None:
-            raise ValueError(f"{path}: {name} has dtype {dtype}, expected one of {', '.join([*DTYPES, 'BF16'])}")
-        if not 0 <= start <= end <= len(body) or end - start != width * int(np.prod(shape)):
-            raise ValueError(f"{path}: {name} of shape {shape} and dtype {dtype} lies at bytes {start}..{end} of {len(body)}")
-        raw = body[start:end]
-        if dtype == "BF16":                 # the upper half of a float32
-            arrays[name] = (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
-        else:
-            arrays[name] = np.frombuffer(raw, DTYPES[dtype]).reshape(shape).copy()
-    return arrays
+    return {name: read_array(path, name, entry, body) for name, entry in header.items() if name != "__metadata__"}
+
+
+def read_array(path, name, entry, body):
+    """The array that a header entry {"dtype", "shape", "data_offsets"} describes."""
+    try:
+        dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        whole = all(type(n) is int and n >= 0 for n in [*shape, start, end])
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{path}: {name}: got {entry}, expected dtype, shape and data_offsets")
+    stored = "<u2" if dtype == "BF16" else DTYPES.get(dtype) if isinstance(dtype, str) else None
+    if stored is None:
+        raise ValueError(f"{path}: {name} has dtype {dtype}, expected one of {', '.join([*DTYPES, 'BF16'])}")
+    if not start <= end <= len(body) or end - start != np.dtype(stored).itemsize * math.prod(shape):
+        raise ValueError(f"{path}: {name} of shape {shape} and dtype {dtype} lies at bytes {start}..{end} of {len(body)}")
+    array = np.frombuffer(body[start:end], stored).reshape(shape)
+    if dtype == "BF16":                     # the upper half of a float32
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(array.dtype.newbyteorder("="))      # a copy, which can be written to
 
 
 def save_safetensors(path, arrays):
@@ -53,20 +65,25 @@ def save_safetensors(path, arrays):
     >>> save_safetensors(path, {"w": np.arange(3.0)}); load_safetensors(path)
     {'w': array([0., 1., 2.])}
     """
-    import os
-    names = {np.dtype(v): k for k, v in DTYPES.items()}
     header, parts, end = {}, [], 0
     for name, array in arrays.items():
-        array = np.ascontiguousarray(array) if np.ndim(array) else np.asarray(array)
-        raw = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-        header[name] = {"dtype": names[array.dtype], "shape": list(array.shape), "data_offsets": [end, end + len(raw)]}
+        array = np.asarray(plain(array))
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        if array.dtype not in NAMES:
+            raise ValueError(f"{path}: {name} has dtype {array.dtype}, expected one of {', '.join(map(str, NAMES))}")
+        raw = array.tobytes()
+        header[name] = {"dtype": NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [end, end + len(raw)]}
         parts.append(raw)
         end += len(raw)
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)         # the numbers start at a multiple of 8
     temporary = f"{path}.{os.getpid()}.part"
-    with open(temporary, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text + b"".join(parts))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text + b"".join(parts))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)

@@ -43,7 +43,7 @@ _pad = op("pad", lambda x, width, value: np.pad(x, width, constant_values=value)
 
 def sizes(shape):
     """reshape(2, 3), reshape((2, 3)) and reshape([2, 3]) mean the same."""
-    return tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    return tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list, np.ndarray)) else shape
 
 
 def reshape(x, *shape):

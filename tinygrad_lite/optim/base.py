@@ -71,8 +71,11 @@ class Optimizer:
     defaults = {}
     fill = {}               # what a state starts with, where that is not 0
     rule = None             # a Lifted formula
+    numbers = {}            # state that is one number per parameter: scalars() finds it in o.kept and may change it there
+    own_decay = False       # weight_decay is the formula's own affair
     decoupled = False       # weight_decay shrinks the parameter by lr * decay instead of joining the gradient
     accepts_rows = False    # takes RowSparse gradients: then only the rows that were used move
+    rows_only = False       # and no other ones
 
     def __init_subclass__(cls):
         names = ["params", *cls.defaults]
@@ -114,6 +117,8 @@ class Optimizer:
         """Add parameters with options of their own: {"params": [...], "lr": 0.01}. What is not named comes from the constructor."""
         group = {k: v for k, v in group.items() if k not in IGNORED}
         self.known(group)
+        if "params" not in group:
+            raise ValueError(f"{self.name}: got a group without 'params': {group}")
         params = group["params"]
         if isinstance(params, (set, frozenset)):
             raise TypeError(f"{self.name}: params: got a set, whose order changes from run to run; expected a list")
@@ -129,7 +134,7 @@ class Optimizer:
             twin = next((s.name for s in [*self.slots.values(), *slots.values()] if s.p is p), None)
             if twin is not None or name in self.slots or name in slots:
                 raise ValueError(f"{self.name}: parameter {name!r} appears twice{f' (also as {twin!r})' if twin else ''}")
-            slots[name] = Slot(name, p, group)
+            slots[name] = Slot(name, p, group, self.numbers)
             group["params"].append(p)
         self.slots.update(slots)
         self.param_groups.append(group)
@@ -152,7 +157,7 @@ class Optimizer:
     @property
     def state(self):
         """{name: {"step": steps taken, state name: array}} of the parameters that have stepped."""
-        return {s.name: {"step": s.t, **s.arrays} for s in self.slots.values() if s.t}
+        return {s.name: {"step": s.t, **s.numbers, **s.arrays} for s in self.slots.values() if s.t}
 
     def zero_grad(self, set_to_none=True):
         for slot in self.slots.values():
@@ -218,7 +223,7 @@ class Optimizer:
     def all_scalars(self, o, t):
         """scalars() and those that the lifted rules' prelude reads: direction, L2, decoupled decay."""
         h = self.scalars(o, t) if self.rule_of(o) is not None else {}
-        decay = getattr(o, "weight_decay", 0.0)
+        decay = 0.0 if self.own_decay else getattr(o, "weight_decay", 0.0)
         decoupled = decay and getattr(o, "decoupled_weight_decay", self.decoupled)
         h["direction"] = -1.0 if o.maximize else 1.0
         h["l2"] = 0.0 if decoupled else decay
@@ -291,14 +296,19 @@ class Optimizer:
         for name, slot in self.slots.items():
             state = states.get(name, {"step": 0})
             slot.pool, slot.own_t = None, state["step"]
-            slot.arrays = {k: v.copy() if hasattr(v, "copy") else v for k, v in state.items() if k != "step"}
+            slot.own_numbers = {k: state.get(k, start) for k, start in self.numbers.items()}
+            slot.arrays = {k: v.copy() if hasattr(v, "copy") else v for k, v in state.items()
+                           if k != "step" and k not in self.numbers}
 
     def fits(self, name, state, rule):
         """Refuse a saved state that is not what the formula keeps; an update_param keeps what it likes."""
-        wanted = {"step": (), **{k: self.slots[name].p.shape for k in rule.states}} if rule is not None else {"step": ()}
+        wanted = {"step": (), **dict.fromkeys(self.numbers, ()), **{k: self.slots[name].p.shape for k in rule.states}} if rule is not None else {"step": ()}
         got = {k: np.shape(v) for k, v in state.items() if rule is not None or k == "step"}
         if got != wanted:
             raise ValueError(f"{self.name}.load_state_dict: state of {name!r}: got {got}, expected {wanted}")
+
+    def before(self, p):
+        """For update_param: called before the decay, where a formula measures the parameter first."""
 
     def memory(self, p, key, fill=0.0, shape=None):
         """For update_param: the state array `key` of p, made on first use."""

@@ -19,21 +19,22 @@ SMALL = 8192            # numbers; beyond it a kernel call costs little beside i
 
 
 class Slot:
-    """One parameter's place in an optimizer: its name, group, step count t and state arrays."""
-    __slots__ = ("name", "p", "group", "arrays", "view", "pool", "own_t")
+    """One parameter's place in an optimizer: its name, group, step count t, state arrays, and `numbers` (state that
+    is one number). Slots that step together share t and numbers, which then live in their pool."""
+    __slots__ = ("name", "p", "group", "arrays", "view", "pool", "own_t", "own_numbers")
 
-    def __init__(self, name, p, group):
+    def __init__(self, name, p, group, numbers):
         self.name, self.p, self.group = name, p, group
-        self.arrays, self.view, self.pool, self.own_t = {}, None, None, 0
+        self.arrays, self.view, self.pool, self.own_t, self.own_numbers = {}, None, None, 0, dict(numbers)
 
-    @property
-    def t(self):
-        return self.own_t if self.pool is None or self.pool.t is None else self.pool.t
+    together = property(lambda self: self.pool is not None and self.pool.t is not None)
+    t = property(lambda self: self.pool.t if self.together else self.own_t)
+    numbers = property(lambda self: self.pool.numbers if self.together else self.own_numbers)
 
 
 def pools_of(optimizer, rule, group, slots):
     """The pools of a group: its small parameters by dtype, each of the others alone."""
-    small = [s for s in slots if rule is not None and s.p.data.dtype in FLOATS and type(s.p.data) is np.ndarray
+    small = [s for s in slots if rule is not None and not optimizer.rows_only and s.p.data.dtype in FLOATS and type(s.p.data) is np.ndarray
              and s.p.data.size <= SMALL and not isinstance(s.p._grad, RowSparse)]
     by_dtype = [[s for s in small if s.p.data.dtype == dtype] for dtype in FLOATS]
     return ([Shared(optimizer, rule, group, same) for same in by_dtype if same]
@@ -45,7 +46,7 @@ class Alone:
 
     def __init__(self, optimizer, rule, group, slot):
         self.rule, self.group, self.slot, self.p, self.dtype = rule, group, slot, slot.p, slot.p.data.dtype
-        slot.own_t, slot.pool, self.t = slot.t, None, None
+        slot.own_t, slot.own_numbers, slot.pool = slot.t, dict(slot.numbers), None
         states = rule.states if rule is not None else ()
         dtype = np.float32 if self.dtype == np.float16 else self.dtype
         fresh = (staggered([self.p.size] * len(states), dtype) if type(self.p.data) is np.ndarray
@@ -64,10 +65,14 @@ class Alone:
         if g is None:
             return False
         if isinstance(g, RowSparse):
-            optimizer.lazy_rows(slot)
+            optimizer.lazy_rows(slot)           # or says why not
+        elif optimizer.rows_only:
+            raise TypeError(f"{optimizer.name}: parameter {slot.name!r} has a dense gradient, expected RowSparse: make it with "
+                            "Embedding(sparse=True), or give the parameter to Adam")
         if self.group["check_finite"] and getattr(self.p, "_finite", None) is not g:      # clipping may just have looked
             if not all_finite(g.values if isinstance(g, RowSparse) else g):
                 optimizer.refuse(slot, g)
+        self.p._finite = None                   # else it would keep the gradient alive
         return True
 
     def update(self, optimizer, o, runs):
@@ -75,6 +80,7 @@ class Alone:
         slot.own_t += 1
         if self.rule is None:
             return self.update_by_hand(optimizer, o)
+        o.kept = slot.own_numbers
         h = optimizer.all_scalars(o, slot.own_t)
         states = [slot.arrays[n] for n in self.rule.states]
         if isinstance(g, RowSparse) and optimizer.lazy_rows(slot):
@@ -97,6 +103,7 @@ class Alone:
         """update_param: a reader's own, and those whose update is no formula per number."""
         p, g = self.p, self.p._grad
         o.t, optimizer.now = self.slot.own_t, o
+        optimizer.before(p)
         h = optimizer.all_scalars(o, o.t)
         if h["direction"] != 1 or h["l2"]:
             p._grad = h["direction"] * g + h["l2"] * p.data
@@ -118,9 +125,10 @@ class Shared:
         self.ends = np.cumsum([0, *[p.data.size for p in self.params]]).tolist()
         self.g, self.flat, *self.states = staggered([self.ends[-1]] * (2 + len(rule.states)), self.dtype)
         self.rows = all([p.data.ndim == 1 for p in self.params])
-        steps = {s.t for s in slots}
+        same = all([s.t == slots[0].t and s.numbers == slots[0].numbers for s in slots])
+        self.t, self.numbers = None, dict(slots[0].numbers)
         for s, a, b in zip(slots, self.ends, self.ends[1:]):
-            s.own_t, s.pool = s.t, self
+            s.own_t, s.own_numbers, s.pool = s.t, dict(s.numbers), self
             for name, block in zip(rule.states, self.states):
                 part = block[a:b].reshape(s.p.shape)
                 part[...] = s.arrays.get(name, optimizer.fill_of(name, group))
@@ -128,7 +136,7 @@ class Shared:
             s.view = self.flat[a:b].reshape(s.p.shape)
             s.view[...] = s.p.data
             s.p.data = s.view
-        self.t = steps.pop() if len(steps) == 1 else None
+        self.t = slots[0].own_t if same else None
         self.views = [s.view for s in slots]
 
     def fits(self, rule):
@@ -170,19 +178,19 @@ class Shared:
 
     def update(self, optimizer, o, runs):
         if self.t is not None and runs == [(0, len(self.slots))]:
-            self.t += 1
+            self.t, o.kept = self.t + 1, self.numbers
             return self.rule(self.g, self.flat, self.states, optimizer.all_scalars(o, self.t))
-        if self.t is not None:
+        if self.t is not None:                  # from here on they count one by one
             for s in self.slots:
-                s.own_t = self.t
+                s.own_t, s.own_numbers = self.t, dict(self.numbers)
             self.t = None
         for a, b in runs:
-            for steps, same in groupby(range(a, b), key=lambda i: self.slots[i].own_t):
-                same = list(same)
+            for (t, numbers), same in groupby(range(a, b), key=lambda i: (self.slots[i].own_t, self.slots[i].own_numbers)):
+                same, o.kept = list(same), dict(numbers)
                 part = slice(self.ends[same[0]], self.ends[same[-1] + 1])
-                self.rule(self.g[part], self.flat[part], [s[part] for s in self.states], optimizer.all_scalars(o, steps + 1))
+                self.rule(self.g[part], self.flat[part], [s[part] for s in self.states], optimizer.all_scalars(o, t + 1))
                 for i in same:
-                    self.slots[i].own_t += 1
+                    self.slots[i].own_t, self.slots[i].own_numbers = t + 1, dict(o.kept)
 
 
 def all_finite(g):
