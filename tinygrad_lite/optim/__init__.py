@@ -11,7 +11,9 @@ from .signs import Lion, Rprop
 from .averaged import ASGD
 from .smorms3 import SMORMS3
 from .layerwise import LAMB, LARS, Adafactor, Muon, MuonF64
+from .lbfgs import LBFGS
+from .several import MultipleOptimizer, SparseDense
 
 # the table that tests walk
 ALL = (SGD, GDEMA, SGDW, SGDWPaper, Adagrad, RMSprop, RMSpropBook, RMSpropInside, Adadelta, Adam, AdamW, Adamax, NAdam, RAdam,
-       SparseAdam, Lion, Rprop, ASGD, SMORMS3, LARS, LAMB, Adafactor, Muon, MuonF64)
+       SparseAdam, Lion, Rprop, ASGD, SMORMS3, LARS, LAMB, Adafactor, Muon, MuonF64, LBFGS)
