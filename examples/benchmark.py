@@ -43,7 +43,7 @@ class Ours:
 
 
 class PyTorch:
-    name = "PyTorch"
+    name, module = "PyTorch", "torch"
 
     def __init__(self):
         import torch
@@ -58,7 +58,7 @@ class PyTorch:
 
 class JAX:
     """Pure functions instead of objects, so rows for JAX hand a loss over params (lists of arrays) to `training`."""
-    name = "JAX"
+    name, module = "JAX", "jax"
 
     def __init__(self):
         import jax
@@ -67,7 +67,8 @@ class JAX:
     def adam(self, p, g, state, lr):
         m, v, t = state
         m, v, t = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g, t + 1
-        return p - lr / (1 - 0.9 ** t) * m / (self.np.sqrt(v / (1 - 0.999 ** t)) + 1e-8), (m, v, t)
+        rate, unbias = lr / (1 - 0.9 ** t), (1 - 0.999 ** t) ** -0.5
+        return p - rate * m / (self.np.sqrt(v) * unbias + 1e-8), (m, v, t)
 
     def adagrad(self, p, g, state, lr):
         v, = state
@@ -322,7 +323,7 @@ def machine(libraries):
             cpu = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         cpu = platform.processor() or platform.machine()
-    packages = ["numpy", "numba", *({"PyTorch": "torch", "JAX": "jax"}[library.name] for library in libraries[1:])]
+    packages = ["numpy", "numba", *(peer.module for peer in libraries[1:])]
     return {"cpu": cpu, "cores": CORES, "python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
@@ -339,14 +340,15 @@ def main():
         parser.error(f"nothing to do: --only {args.only} --reps {args.reps} --size {args.size}; rows are {', '.join(ROWS)}")
     sizes, reps, sample = ([0.02], 2, 0.001) if args.quick else (args.size, args.reps, 0.03)     # seconds a sample
 
-    libraries = [Ours()] + [library() for library, module in ((PyTorch, "torch"), (JAX, "jax")) if importlib.util.find_spec(module)]
+    libraries = [Ours()] + [peer() for peer in (PyTorch, JAX) if importlib.util.find_spec(peer.module)]
     found = machine(libraries)
     print(", ".join(f"{name} {value}" for name, value in found.items()), "- one thread, one core")
     if len(libraries) == 1:
         print("Neither PyTorch nor JAX is installed: these are our own times, with nothing to compare.")
     results = {}
     for size in sizes:
-        print(f"\nsize {size:g}\n{'row':16s}" + "".join(f"{library.name:>15s}" for library in libraries) + "   ratio               goal")
+        print(f"\nsize {size:g}")
+        print(f"{'row':16s}" + "".join(f"{library.name:>15s}" for library in libraries) + f"   {'ratio':20s}goal")
         results[f"{size:g}"] = {}
         for name in names:
             row = ROWS[name]

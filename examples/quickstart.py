@@ -120,7 +120,8 @@ def draw(history, title, path):
         for restart in range(1, CYCLES):
             ax.axvline(restart * steps / CYCLES, color="0.85", linewidth=0.8, zorder=0)
     part = max(steps // 10, 1)
-    for some, label, width, color in ((flows[:part], "first tenth of the steps", -0.4, "C2"), (flows[-part:], "last tenth", 0.4, "C0")):
+    for some, label, width, color in ((flows[:part], "first tenth of the steps", -0.4, "C2"),
+                                      (flows[-part:], "last tenth", 0.4, "C0")):
         mean = {layer: np.mean([f[layer] for f in some]) for layer in some[0]}
         tg.diagnostics.plot_gradient_flow(mean, flow, label=label, width=width, align="edge", color=color, alpha=0.6)
     flow.set(title="Gradient flow: does every layer get its share?", xlabel="layer, from the pixels to the scores")
@@ -180,7 +181,8 @@ def learn_stream(lines):
         if count.bit_count() == 1 or count == len(lines):       # at powers of two, and at the end
             print(f"{count:8,d}{right / count:17.1%}{(right - before[0]) / (count - before[1]):22.1%}")
             before = right, count
-    print(f"{count / (time.perf_counter() - started):,.0f} lines/s, {len(model.weights):,} weights; the heaviest ones for code, for prose:")
+    speed = count / (time.perf_counter() - started)
+    print(f"{speed:,.0f} lines/s, {len(model.weights):,} weights; the heaviest for code and for prose:")
     weights = sorted(model.weights.items(), key=lambda item: item[1])
     for (code, c), (prose, p) in zip(weights[:8], weights[:-9:-1]):
         print(f"    {c:+.2f} {code:22s} {p:+.2f} {prose}")

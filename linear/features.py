@@ -16,6 +16,7 @@ constant feature is "Constant": these bare names are one family.
 """
 from functools import lru_cache, reduce
 from itertools import combinations_with_replacement, product
+from math import comb, prod
 from numbers import Real
 from typing import NamedTuple
 
@@ -85,11 +86,11 @@ class Cross(NamedTuple):
 def parse_crosses(crosses):
     """Cross declarations, each 'a*b' or 'a*b*c' or a tuple of names, or '-q ab' for VW's first letters.
 
-    One string may hold several, separated by commas. Raises FeatureError for a cross of one field, for an empty
-    name and for the same cross twice.
+    One string may hold several, separated by commas. ':*:' is all pairs of features, VW's '-q ::'. Raises FeatureError
+    for a cross of one field, for an empty name and for the same cross twice.
 
-    >>> [cross.text() for cross in parse_crosses(["user*tags", ("item", "hour"), "-q ut"])]
-    ['user*tags', 'item*hour', '-q ut']
+    >>> [cross.text() for cross in parse_crosses(["user*tags", ("item", "hour"), "-q ut", ":*:"])]
+    ['user*tags', 'item*hour', '-q ut', '-q ::']
     """
     parsed, seen = [], set()
     for cross in [crosses] if isinstance(crosses, str) else crosses:
@@ -121,6 +122,25 @@ def expand(fields, crosses=(), constant=True):
     if constant:
         features.append((CONSTANT, 1.0))
     return features
+
+
+def crossed_counts(fields, crosses):
+    """{cross: number of features it will make of an example}, counted without making them.
+
+    >>> fields = fields_of({"user": "u1", "tags": ["a", "b", "c"]})
+    >>> crossed_counts(fields, parse_crosses("user*tags,tags*tags,:*:"))
+    {'user*tags': 3, 'tags*tags': 6, '-q ::': 10}
+    """
+    counts = {}
+    for cross in crosses:
+        sizes = {}
+        for field, part in fields:
+            name = (field[:1] or " ") if cross.by_letter else field
+            sizes[name] = sizes.get(name, 0) + len(part)
+        choices = _spelled_out(fields, cross) if cross.by_letter and ":" in cross.names else [cross.names]
+        counts[cross.text()] = sum(prod(comb(sizes.get(name, 0) + names.count(name) - 1, names.count(name))
+                                        for name in dict.fromkeys(names)) for names in choices)
+    return counts
 
 
 @lru_cache(4096)
@@ -171,6 +191,8 @@ def _parse_cross(cross):
         made = Cross(tuple(cross[3:]), by_letter=True)
     elif isinstance(cross, str):
         made = Cross(tuple(name.strip() for name in cross.split("*")))
+        if set(made.names) == {":"}:         # pairs of features, whatever their fields: the same as by letters
+            made = made._replace(by_letter=True)
         if "" in made.names:
             raise FeatureError(f"cross {cross!r} has an empty name, expected 'a*b'")
     else:

@@ -10,8 +10,10 @@ from tests.data import load_reference
 from tinygrad_lite.nn import Parameter
 
 FILES = {name: load_reference(name) for name in ("optimizers", "optimizers_plain", "optimizers_sparse")}
-NOT_BUILT = set("""RMSprop Adadelta NAdam RAdam Adamax Rprop ASGD Adafactor Muon SparseAdam
-    GDEMA RMSpropBook RMSpropInside LARS LAMB Lion SGDW SGDWPaper MuonF64""".split())
+NAMED = {c["optimizer"] for d in FILES.values() for c in d["cases"]}
+BUILT = {cls.__name__: cls for cls in tg.optim.ALL}
+NOT_BUILT = set()                       # names in the files that tg.optim does not have yet
+CLOSURE = {"LBFGS"}                     # cannot step without one: it has tests of its own
 
 
 def cases(file):
@@ -23,17 +25,14 @@ def tuples(options):
 
 
 def compare_state(ours, theirs):
-    theirs = {{"g": "avg", "g2": "avg_sq"}.get(k, k): v for k, v in theirs.items()}     # the file's names for SMORMS3
     assert ours.keys() - {"step"} == theirs.keys() - {"step"}
     for key in theirs:
         np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-10, atol=1e-12, err_msg=key)
 
 
 def test_every_optimizer_of_the_files_is_tested_or_not_built():
-    named = {c["optimizer"] for d in FILES.values() for c in d["cases"]}
-    built = {cls.__name__ for cls in tg.optim.ALL}
     assert {n for n in NOT_BUILT if hasattr(tg.optim, n)} == set(), "built now: take it out of NOT_BUILT"
-    assert named - NOT_BUILT == built == set(OPTIONS) and NOT_BUILT <= named
+    assert NAMED - NOT_BUILT == set(BUILT) - CLOSURE and NOT_BUILT <= NAMED and set(OPTIONS) <= set(BUILT)
 
 
 @pytest.mark.parametrize("case", cases("optimizers") + cases("optimizers_plain"))
@@ -41,8 +40,12 @@ def test_reference(case):
     sequence = FILES["optimizers_plain" if case["source"] == "plain" else "optimizers"]["sequences"][case["sequence"]]
     params = [Parameter(np.array(a)) for a in sequence["params"]]
     groups = [{**tuples(g), "params": [params[i] for i in g["params"]]} for g in case["groups"]] if case.get("groups") else params
-    opt = getattr(tg.optim, case["optimizer"])(groups, **{**case.get("defaults", {}), **tuples(case["kwargs"])})
-    rtol = 1e-8 if case["id"].endswith("scalar32") else 1e-10       # PyTorch's own step count in float32 costs it digits
+    opt = BUILT[case["optimizer"]](groups, **{**case.get("defaults", {}), **tuples(case["kwargs"])})
+    rtol, atol = 1e-10, 1e-12
+    if case["id"].endswith("scalar32"):                 # PyTorch rounds some numbers to float32 there, ours stay float64
+        rtol = atol = np.finfo(np.float32).eps
+    if case["optimizer"] == "Muon":                     # PyTorch's iteration runs in bfloat16: MuonF64 has the exact cases
+        rtol, atol = 0, 0.25 * opt.lr
     for t, grads in enumerate(sequence["grads"]):
         for group in opt.param_groups if case.get("lr_per_step") else ():
             group["lr"] = case["lr_per_step"][t]
@@ -50,8 +53,8 @@ def test_reference(case):
             p.grad = None if g is None else np.array(g)
         opt.step()
         for p, after in zip(params, case["params_after"][t]):
-            np.testing.assert_allclose(p.data, after, rtol=rtol, atol=1e-12, err_msg=f"step {t}")
-    if rtol == 1e-10:
+            np.testing.assert_allclose(p.data, after, rtol=rtol, atol=atol, err_msg=f"step {t}")
+    if rtol == 1e-10 and case["source"] == "torch":     # the others' state has names of its own
         for slot in opt.slots.values():
             place = next(i for i, p in enumerate(params) if p is slot.p)
             compare_state(opt.state.get(slot.name, {}), case["state"][place])
@@ -64,7 +67,7 @@ def test_sparse_reference(case, size):
     start, (n, d) = np.array(sequence["param"]), np.shape(sequence["param"])
     rows = 10_000 if size == "large" else n             # both ways to keep state: in the shared block, and alone
     p = Parameter(np.vstack([start, np.ones((rows - n, d))]))
-    opt = getattr(tg.optim, case["optimizer"])([p], **tuples(case["kwargs"]))
+    opt = BUILT[case["optimizer"]]([p], **tuples(case["kwargs"]))
     for t, g in enumerate(sequence["grads"]):
         p.grad = None if g is None else tg.RowSparse(np.array(g["indices"], np.int64).ravel(),
                                                      np.array(g["values"]).reshape(-1, d), p.shape)
@@ -80,7 +83,9 @@ CONFIGS = [
     ("Adagrad", dict(lr=0.1)), ("Adagrad", dict(lr=3.0, lr_decay=0.2, initial_accumulator_value=0.5, weight_decay=0.1, eps=0.1)),
     ("Adam", dict(lr=0.01)), ("Adam", dict(lr=0.1, betas=(0.5, 0.9), eps=0.1, weight_decay=0.1, amsgrad=True, maximize=True)),
     ("Adam", dict(lr=10.0, weight_decay=0.05, decoupled_weight_decay=True)),
-    ("AdamW", dict(lr=0.01)), ("AdamW", dict(lr=0.1, weight_decay=0.3, amsgrad=True))]
+    ("AdamW", dict(lr=0.01)), ("AdamW", dict(lr=0.1, weight_decay=0.3, amsgrad=True)),
+    ("RMSprop", dict(lr=0.1, momentum=0.9, centered=True, eps=0.1)), ("Adadelta", dict(lr=2.0, rho=0.8, eps=1e-3)),
+    ("RAdam", dict(lr=0.1, betas=(0.9, 0.9))), ("Adamax", dict(lr=0.1, weight_decay=0.1))]
 
 
 def layouts(rng):
@@ -113,7 +118,7 @@ def test_torch_agrees_on_every_layout(name, options, dtype, torch):
     assert not arrays[5].flags.contiguous and not arrays[4].flags.c_contiguous and not arrays[8].flags.c_contiguous
     params, twins = [Parameter(a) for a in arrays], [twin(torch, a) for a in arrays]
     half = [{"params": list(range(4)), "lr": options["lr"] / 2, "weight_decay": 0.01}, {"params": list(range(4, 9))}]
-    ours = getattr(tg.optim, name)([{**g, "params": [params[i] for i in g["params"]]} for g in half], **options)
+    ours = BUILT[name]([{**g, "params": [params[i] for i in g["params"]]} for g in half], **options)
     theirs = getattr(torch.optim, name)([{**g, "params": [twins[i] for i in g["params"]]} for g in half], **options, foreach=False)
     rtol, atol = (1e-10, 1e-12) if dtype == np.float64 else (2e-5, 2e-6 * max(1, options["lr"]))
     for step in range(12):
@@ -133,7 +138,7 @@ def test_torch_agrees_on_many_small_parameters(name, options, torch):
     shapes = [(int(n),) for n in rng.integers(1, 40, 100)] + [(2, 3)] * 20
     arrays = [rng.normal(size=s) for s in shapes]
     params, twins = [Parameter(a) for a in arrays], [twin(torch, a) for a in arrays]
-    ours = getattr(tg.optim, name)(params, **options)
+    ours = BUILT[name](params, **options)
     theirs = getattr(torch.optim, name)(twins, **options, foreach=False)
     for missing in (0, 0, 0.5, 0, 0.1, 0):
         in_both(torch, params, twins, draw_grads(rng, shapes, missing))
@@ -144,20 +149,25 @@ def test_torch_agrees_on_many_small_parameters(name, options, torch):
 
 # --- what holds for every optimizer
 OPTIONS = dict(SGD=dict(lr=0.1, momentum=0.9, weight_decay=0.01), Adagrad=dict(lr=0.1, lr_decay=0.1), Adam=dict(lr=0.1, amsgrad=True),
-               AdamW=dict(lr=0.1), SMORMS3=dict(lr=0.1))
-SIZES = ((3,), (2, 4), (9000,), ())
+               RMSprop=dict(lr=0.1, momentum=0.9, centered=True))
+
+
+def options_of(name):
+    return {"lr": 0.1, **OPTIONS.get(name, {})}
 
 
 def make(name, seed=0, dtype=np.float64, **options):
+    """Four parameters, of which two are small, one is large, and one is a single number (a 1x1 matrix for Muon)."""
     rng = np.random.default_rng(seed)
-    params = [Parameter(rng.normal(size=s).astype(dtype), name=f"p{i}") for i, s in enumerate(SIZES)]
-    return params, getattr(tg.optim, name)(params, **{**OPTIONS[name], **options})
+    sizes = ((3, 1), (2, 4), (90, 100), (1, 1)) if name.startswith("Muon") else ((3,), (2, 4), (9000,), ())
+    params = [Parameter(np.asarray(rng.normal(size=s)).astype(dtype), name=f"p{i}") for i, s in enumerate(sizes)]
+    return params, BUILT[name](params, **{**options_of(name), **options})
 
 
 def steps(params, opt, seeds, missing=0.0):
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        for p, g in zip(params, draw_grads(rng, SIZES, missing)):
+        for p, g in zip(params, draw_grads(rng, [p.shape for p in params], missing)):
             p.grad = None if g is None else g.astype(p.dtype)
         opt.step()
 
@@ -169,7 +179,8 @@ def bits(params, opt=None):
             {n: {k: np.asarray(v).tobytes() for k, v in s.items()} for n, s in state.items()}, opt and opt.t)
 
 
-every = pytest.mark.parametrize("name", OPTIONS)
+every = pytest.mark.parametrize("name", [n for n, cls in BUILT.items() if not cls.rows_only and n not in CLOSURE])
+BY_NUMBER = [n for n, cls in BUILT.items() if not cls.rows_only and n not in CLOSURE and not hasattr(cls, "update_param")]
 ONE = tg.schedules.OneCycleLR(0.2, total_steps=8)
 SCHEDULES = dict(constant=0.1, sine=tg.schedules.SineRestarts(0.2, 4), one_cycle=ONE, step=tg.schedules.StepLR(0.1, 2),
                  warm=tg.schedules.CosineAnnealingWarmRestarts(0.1, 3), plateau=None)
@@ -222,12 +233,12 @@ def test_a_schedule_is_the_rate_of_each_step(name):
 def test_momentum_follows_its_schedule(torch):
     one = tg.schedules.OneCycleLR(0.3, total_steps=6)
     for name, key, values in [("SGD", "momentum", lambda m: m), ("Adam", "betas", lambda m: (m, 0.9))]:
-        params, opt = make(name, **{**OPTIONS[name], "lr": one, key: values(one.momentum)})
+        params, opt = make(name, **{"lr": one, key: values(one.momentum)})
         twins = [twin(torch, p.data) for p in params]
-        theirs = getattr(torch.optim, name)(twins, **{**OPTIONS[name], "lr": 0.1, key: values(0.5)}, foreach=False)
+        theirs = getattr(torch.optim, name)(twins, **{**options_of(name), key: values(0.5)}, foreach=False)
         for t in range(8):
             theirs.param_groups[0].update({"lr": one(t), key: values(one.momentum(t))})
-            in_both(torch, params, twins, draw_grads(np.random.default_rng(t), SIZES, 0))
+            in_both(torch, params, twins, draw_grads(np.random.default_rng(t), [p.shape for p in params], 0))
             opt.step(), theirs.step()
             for p, q in zip(params, twins):
                 np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-10, atol=1e-12)
@@ -235,10 +246,10 @@ def test_momentum_follows_its_schedule(torch):
 
 @every
 def test_no_gradient_leaves_a_parameter_alone(name):
-    params, opt = make(name, weight_decay=0.5) if "weight_decay" in getattr(tg.optim, name).defaults else make(name)
+    params, opt = make(name, weight_decay=0.5) if "weight_decay" in BUILT[name].defaults else make(name)
     before = [p.data.copy() for p in params]
     assert opt.step() is False and opt.t == 0 and opt.stepped is False and opt.state == {}
-    params[0].grad, params[2].grad = np.ones(3), np.ones(9000)
+    params[0].grad, params[2].grad = np.ones(params[0].shape), np.ones(params[2].shape)
     assert opt.step() is True and opt.t == 1 and opt.stepped is True
     assert [np.array_equal(p.data, b) for p, b in zip(params, before)] == [False, True, False, True]
     assert set(opt.state) == {"p0", "p2"}
@@ -270,12 +281,13 @@ def test_unchecked_gradients_pass_through(name):
     params, opt = make(name, check_finite=False)
     for p in params:
         p.grad = np.ones(p.shape)
-    params[1].grad[0, 0] = params[2].grad[5] = np.nan
-    assert opt.step() is True
-    assert [int(np.isnan(p.data).sum()) for p in params] == [0, 1, 1, 0]
+    params[1].grad[0, 0] = params[2].grad.reshape(-1)[5] = np.nan
+    with np.errstate(invalid="ignore"):
+        assert opt.step() is True
+    assert [bool(np.isnan(p.data).any()) for p in params] == [False, True, True, False]
 
 
-@every
+@pytest.mark.parametrize("name", BY_NUMBER)             # the others take norms: those of such gradients do overflow
 @pytest.mark.parametrize("dtype, large", [(np.float32, 1e30), (np.float64, 1e200)])
 def test_large_gradients_are_no_bad_ones(name, dtype, large):
     params, opt = make(name, dtype=dtype)
@@ -289,7 +301,7 @@ def test_float16_is_storage(name):
     rng = np.random.default_rng(0)
     start = rng.normal(size=(4, 5)).astype(np.float16)
     half, single = Parameter(start.copy()), Parameter(start.astype(np.float32))
-    opts = [getattr(tg.optim, name)([p], **OPTIONS[name]) for p in (half, single)]
+    opts = [BUILT[name]([p], **options_of(name)) for p in (half, single)]
     for _ in range(5):
         half.grad = rng.normal(size=(4, 5)).astype(np.float16)
         single.grad = half.grad.astype(np.float32)
@@ -297,21 +309,21 @@ def test_float16_is_storage(name):
             opt.step()
         single.data = single.data.astype(np.float16).astype(np.float32)
         assert half.dtype == np.float16 and np.array_equal(half.data, single.data)
-    assert all(a.dtype == np.float32 for k, a in opts[0].state["0"].items() if k != "step")
+    assert all(a.dtype == np.float32 for a in opts[0].state["0"].values() if isinstance(a, np.ndarray))
 
 
 @every
 def test_positional_options_and_signature(name):
-    cls = getattr(tg.optim, name)
-    values = [OPTIONS[name].get(k, v) for k, v in cls.defaults.items()]
-    a, b = Parameter([1.0, 2.0]), Parameter([1.0, 2.0])
-    by_place, by_name = cls([a], *values), cls([b], foreach=None, fused=False, **OPTIONS[name])
+    cls, options = BUILT[name], options_of(name)
+    values = [options.get(k, v) for k, v in cls.defaults.items()]
+    a, b = Parameter([[1.0, 2.0]]), Parameter([[1.0, 2.0]])
+    by_place, by_name = cls([a], *values), cls([b], foreach=None, fused=False, **options)
     assert by_place.param_groups[0].keys() == by_name.param_groups[0].keys() and repr(by_place) == repr(by_name)
-    assert f"lr={OPTIONS[name]['lr']}" in repr(by_place)
+    assert f"lr={options['lr']}" in repr(by_place)
     for p, opt in ((a, by_place), (b, by_name)):
-        p.grad = np.array([1, -2], "f")
+        p.grad = np.array([[1, -2]], "f")
         opt.step()
-    assert np.array_equal(a.data, b.data) and not np.array_equal(a.data, [1, 2])
+    assert np.array_equal(a.data, b.data) and not np.array_equal(a.data, [[1, 2]])
     with pytest.raises(TypeError, match="unknown option 'learning_rate'; known are .*lr.*maximize"):
         cls([a], learning_rate=1.0)
     with pytest.raises(TypeError, match="unknown option 'rate'"):

@@ -323,6 +323,16 @@ def test_a_bad_sparse_gradient_is_refused(size):
     assert all(np.array_equal(p.data, b) for p, b in zip(params, before))
 
 
+def test_an_option_may_be_a_predicate():
+    matrix, bias = params_of((2, 3), (3,))
+    opt = tg.optim.LARS([matrix, bias], lr=1.0, momentum=0.0, eta=0.5, weight_decay=0.1, exclude=lambda p: p.ndim <= 1)
+    before = bias.data.copy()
+    give(matrix), give(bias)
+    assert opt.step() is True
+    np.testing.assert_allclose(before - bias.data, 1, rtol=1e-12)      # neither the trust ratio nor the decay
+    opt.load_state_dict(opt.state_dict())
+
+
 # --- a reader's own
 class Signs(Optimizer):
     """Moves by its step size against the sign of an average: no `lr`, a state of its own."""

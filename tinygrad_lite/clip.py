@@ -1,4 +1,15 @@
-"""Clipping gradients: how long they are is measured in float64, and returned."""
+"""Shaping gradients between `backward()` and `step()`. What is measured is measured in float64, and returned.
+
+    clip_grad_norm_             all gradients together at most so long; the direction stays
+    clip_grad_norm_per_layer_   each gradient on its own
+    clip_grad_value_            each number on its own
+    adaptive_clip_grad_         each output unit's at most a share of its weights' length (AGC)
+    normalize_grad_             all gradients together of length 1: the rate alone says how far
+    centralize_grad_            each output unit's has mean 0
+
+Gradients of rows (RowSparse) are shaped as their dense twins would be and stay sparse; where the gradient is None, nothing
+is done.
+"""
 from math import isfinite
 
 import numpy as np
@@ -10,9 +21,14 @@ from .tensor import Tensor
 EPS = 1e-6              # PyTorch's: a gradient exactly at the limit shrinks by a millionth
 
 
+def listed(params):
+    """One Parameter or any iterable of them as a list."""
+    return [params] if isinstance(params, Tensor) else list(params)
+
+
 def graded(params):
-    """The parameters that have a gradient, of one Parameter or any iterable."""
-    return [p for p in ([params] if isinstance(params, Tensor) else params) if p._grad is not None]
+    """Those that have a gradient."""
+    return [p for p in listed(params) if p._grad is not None]
 
 
 def entries(g):
@@ -114,6 +130,113 @@ def clip_grad_value_(params, clip_value):
     return float(np.max(sizes))             # nan if any is
 
 
+def clip_grad_norm_per_layer_(params, max_norm, norm_type=2.0):
+    """`clip_grad_norm_` for each parameter on its own; returns their norms before, 0.0 where there is no gradient.
+
+    One layer that explodes shortens itself and no other, so the joint direction changes. PyTorch: one call a parameter.
+
+    >>> u, v = Tensor([3.0, 4.0], requires_grad=True), Tensor([0.5], requires_grad=True)
+    >>> u.grad, v.grad = u.data.copy(), v.data.copy()
+    >>> clip_grad_norm_per_layer_([u, v], 1.0), u.grad.round(4), v.grad
+    ([5.0, 0.5], array([0.6, 0.8], dtype=float32), array([0.5], dtype=float32))
+    """
+    check_limit("clip_grad_norm_per_layer_", "max_norm", max_norm)
+    return [clip_grad_norm_(p, max_norm, norm_type) for p in listed(params)]
+
+
+def adaptive_clip_grad_(params, clip=0.01, eps=1e-3):
+    """g *= L / |g| where |g| > L = clip max(|w|, eps), for each output unit: a row along axis 0; all of a bias or scalar.
+
+    A unit's gradient is compared with its own weights, so the limit means the same in every layer and at every width.
+    Returns for each parameter the largest |g| / max(|w|, eps) of its units before (above `clip`: it was clipped), 0.0 where
+    there is no gradient. The recipe leaves the last layer out. Brock et al. 2021.
+
+    >>> w = Tensor([[3.0, 4.0], [0.0, 10.0]], requires_grad=True)
+    >>> w.grad = np.array([[0.0, 1.0], [0.0, 1.0]], "f")
+    >>> adaptive_clip_grad_([w], clip=0.125), w.grad[:, 1]              # the units' limits: 0.625 and 1.25
+    ([0.2], array([0.625, 1.   ], dtype=float32))
+    """
+    check_limit("adaptive_clip_grad_", "clip", clip)
+    check_limit("adaptive_clip_grad_", "eps", eps)
+    shares, params = [], listed(params)
+    for p in params:
+        g = p._grad.coalesce() if isinstance(p._grad, RowSparse) else p._grad
+        if g is None:
+            shares.append(0.0)
+            continue
+        values, w = (g.values, p.data[g.indices] if g.ndim > 1 else p.data) if isinstance(g, RowSparse) else (g, p.data)
+        with np.errstate(all="ignore"):         # nan and inf pass on, for the optimizer to refuse
+            length, size = unit_norms(values), np.maximum(unit_norms(w), eps)
+            shares.append(float(np.where(length > 0, length / size, length).max(initial=0.0)))
+            if (length > clip * size).any():
+                keep = np.where(length > clip * size, clip * size / np.maximum(length, EPS), 1.0)
+                replace(p, g, (values * keep).astype(values.dtype))
+    return shares
+
+
+def unit_norms(x):
+    """2-norms of the output units in float64, axes kept, so that they broadcast against x."""
+    return np.sqrt(np.square(x, dtype=np.float64).sum(axis=tuple(range(1, x.ndim)) or None, keepdims=True))
+
+
+def replace(p, g, values):
+    """Give p a gradient like g with other numbers."""
+    p._grad = RowSparse(g.indices, values, g.shape) if isinstance(g, RowSparse) else values
+
+
+def normalize_grad_(params):
+    """g /= |g|, all gradients together: direction and length decoupled. Returns the length before.
+
+    The step is then as long as the rate says, on a plateau as on a cliff. A gradient of zeros stays zeros; one that is not
+    finite is left alone, for the optimizer to refuse.
+
+    >>> w = Tensor([3.0, 4.0], requires_grad=True); w.grad = w.data * np.float32(1e-9)
+    >>> round(normalize_grad_([w]), 12), w.grad.round(4)
+    (5e-09, array([0.6, 0.8], dtype=float32))
+    """
+    params = graded(params)
+    rows = [entries(p._grad) for p in params]
+    largest = norm_of(np.array([norm_of(row, np.inf) for row in rows]), np.inf)
+    if largest == 0 or not isfinite(largest):
+        return largest
+    # Divided by the largest number first: the squares of very small or large ones would leave even float64's range.
+    length = norm_of(np.array([norm_of(row / np.float64(largest), 2) for row in rows]), 2)
+    for p in params:
+        g = p._grad
+        values = g.values if isinstance(g, RowSparse) else g
+        replace(p, g, (values / np.float64(largest) / length).astype(values.dtype))
+    return largest * length
+
+
+def centralize_grad_(params):
+    """g -= mean(g) over all axes but the first, where there are two or more. Yong et al. 2020.
+
+    The weights of an output unit then keep their sum. Returns for each parameter the largest |mean| taken away, 0.0 where
+    there is none.
+
+    >>> w = Tensor(np.zeros((2, 2), "f"), requires_grad=True); w.grad = np.array([[1.0, 3.0], [0.0, -1.0]], "f")
+    >>> centralize_grad_([w]), w.grad
+    ([2.0], array([[-1. ,  1. ],
+           [ 0.5, -0.5]], dtype=float32))
+    """
+    taken = []
+    for p in listed(params):
+        g = p._grad
+        if g is None or g.ndim < 2 or 0 in g.shape:
+            taken.append(0.0)
+            continue
+        g = g.coalesce() if isinstance(g, RowSparse) else g
+        values = g.values if isinstance(g, RowSparse) else g
+        mean = values.mean(axis=tuple(range(1, values.ndim)), keepdims=True, dtype=np.float64)
+        taken.append(float(np.abs(mean).max(initial=0.0)))
+        replace(p, g, (values - mean).astype(values.dtype))
+    return taken
+
+
 def check_limit(function, argument, value):
     if not value >= 0:
         raise ValueError(f"{function}: {argument}: got {value}, expected a number >= 0 (a negative one would turn gradients round)")
+
+
+# the table that tests walk
+ALL = (clip_grad_norm_, clip_grad_norm_per_layer_, clip_grad_value_, adaptive_clip_grad_, normalize_grad_, centralize_grad_)

@@ -12,8 +12,8 @@ def progress(items, title="", total=None, note=None, lines=10, file=None):
 
     >>> for x in progress([3, 1, 2, 4], "adding", note=lambda: f"x = {x}", lines=2):
     ...     pass
-    adding  2/4  50 % ...  x = 1
-    adding  4/4 100 % ...  x = 4
+    adding  2/4  50 %  x = 1  ... s, ... s to go, .../s
+    adding  4/4 100 %  x = 4  ... s, 0.0 s to go, .../s
     """
     file = sys.stdout if file is None else file
     total = len(items) if total is None else total
@@ -36,14 +36,14 @@ def progress(items, title="", total=None, note=None, lines=10, file=None):
 
 def _state(done, total, seconds, note):
     rate = done / max(seconds, 1e-9)
-    words = f"{100 * done // total:3d} %  {seconds:5.1f} s, {max(total - done, 0) / rate:4.1f} s to go, {rate:,.0f}/s"
-    return words + (f"  {note()}" if note else "")
+    words = f"  {note()}" if note else ""
+    return f"{100 * done // total:3d} %{words}  {seconds:5.1f} s, {max(total - done, 0) / rate:.1f} s to go, {rate:,.0f}/s"
 
 
 def _draw(file, title, done, total, state):
     full, empty = "█░" if "utf" in (getattr(file, "encoding", None) or "").lower() else "#-"
-    filled = min(24 * done // total, 24)
-    text = f"{title} {full * filled}{empty * (24 - filled)} {state}"
+    filled = min(20 * done // total, 20)
+    text = f"{title} {full * filled}{empty * (20 - filled)} {state}"
     columns = shutil.get_terminal_size().columns - 1        # a line that wraps could not be drawn over
     file.write("\r" + text[:columns].ljust(columns))
     file.flush()

@@ -2,12 +2,19 @@
 
 A parser turns one line (bytes without its newline) into an `Example`, gives None for an empty line, and raises
 `FormatError` for a malformed one. Lines end in \\n or \\r\\n; a UTF-8 byte order mark at the start of a file is skipped.
+A format is a row of `FORMATS`: a module with parse(line), or with parser(options) where it stands in `_OPTIONS`, too.
 """
-from functools import partial
+import re
 from importlib import import_module
 from typing import NamedTuple
 
-FORMATS = {"vw": "linear.formats.vw", "jsonl": "linear.formats.jsonl"}
+from linear.features import LARGEST
+
+FORMATS = {"vw": "linear.formats.vw", "svmlight": "linear.formats.svmlight", "jsonl": "linear.formats.jsonl",
+           "csv": "linear.formats.csv"}
+_OPTIONS = {"jsonl": ("label", "weight", "id"), "csv": ("label", "weight", "id", "strings")}
+DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -40,16 +47,37 @@ class FormatError(ValueError):
         return f"{self.file}:{self.line}:{self.column}: {self.reason}"
 
 
-def parser(format="vw", label="y", weight="weight", id="id"):
-    """The function bytes -> Example of a format; `label`, `weight`, `id` name the fields of the formats that name them.
+def parser(format="vw", label="y", weight="weight", id="id", strings=()):
+    """A function bytes -> Example | None for the lines of one file.
+
+    `label`, `weight` and `id` name those fields of jsonl and csv; `strings` lists the columns of a csv whose digits
+    are names. Make a new parser for each file: that of csv remembers its file's header.
 
     >>> parser("vw")(b"-1 2 ev-7|u u17").tag
     'ev-7'
     """
     if format not in FORMATS:
         raise ValueError(f"format {format!r} is unknown; known formats: {', '.join(FORMATS)}")
-    parse = import_module(FORMATS[format]).parse
-    return partial(parse, label=label, weight=weight, id=id) if format == "jsonl" else parse
+    module = import_module(FORMATS[format])
+    if format not in _OPTIONS:
+        return module.parse
+    given = {"label": label, "weight": weight, "id": id, "strings": strings}
+    return module.parser(**{name: given[name] for name in _OPTIONS[format]})
+
+
+def finite_number(text, column, what):
+    """A decimal number up to 1e50 in text; FormatError, saying `what` is none and where, else.
+
+    >>> finite_number("-1.5e3", 1, "value")
+    -1500.0
+    """
+    if DECIMAL.fullmatch(text):
+        number = float(text)
+        if abs(number) <= LARGEST:
+            return number
+    elif not NOT_FINITE.fullmatch(text):
+        raise FormatError(f"{what} {text!r} is not a decimal number", column)
+    raise FormatError(f"{what} {text!r} is not a finite number up to {LARGEST:g}", column)
 
 
 def numbered_lines(stream):

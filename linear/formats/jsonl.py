@@ -8,9 +8,19 @@ fields give is told in `linear.features`. Without a label (or with null) a line 
 Refused: duplicate keys, NaN and Infinity, deeper nesting, text that is no valid Unicode.
 """
 import json
+from functools import partial
 
 from linear.features import LARGEST, FeatureError, fields_of, shown
 from linear.formats import Example, FormatError
+
+
+def parser(label="y", weight="weight", id="id"):
+    """`parse` with the names of its three special fields settled.
+
+    >>> parser(label="click")(b'{"click": 1, "y": "a field like any other"}').label
+    1
+    """
+    return partial(parse, label=label, weight=weight, id=id)
 
 
 def parse(line, label="y", weight="weight", id="id"):

@@ -9,10 +9,8 @@ line with a warning, here the whole line is refused.
 import re
 
 from linear.features import LARGEST, SMALLEST, feature_key
-from linear.formats import Example, FormatError
+from linear.formats import NOT_FINITE, Example, FormatError, finite_number
 
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _LIKE_NUMBER = re.compile(r"[+-]?\.?\d", re.ASCII)
 _WORD = re.compile(r"[^ \t]+")
 
@@ -53,7 +51,7 @@ def _before_the_bar(text, bar):
     if len(words) > 3:
         raise FormatError(f"{words[3][1]!r} is too much before the bar: expected label, weight, initial margin, and a tag "
                           "that touches the bar or begins with an apostrophe", words[3][0])
-    label, weight, initial = [_number(word, column, what) for (column, word), what
+    label, weight, initial = [finite_number(word, column, what) for (column, word), what
                               in zip(words, ("label", "weight", "initial margin"))] + [None, 1.0, 0.0][len(words):]
     if label is not None and label not in (-1.0, 1.0):
         raise FormatError(f"label {words[0][1]!r} is not one of -1 and 1", words[0][0])
@@ -71,7 +69,7 @@ def _namespace(text, start, end):
         if not name:
             raise FormatError("a namespace has a value but no name", start + 1)
         if colon:
-            scale = _number(value, start + len(name) + 2, "namespace value")
+            scale = finite_number(value, start + len(name) + 2, "namespace value")
     nameless = 0
     for word in words:
         feature, value = _feature(word)
@@ -91,18 +89,8 @@ def _feature(word):
     if not colon:
         return name, 1.0
     column = word.start() + len(name) + 2
-    if not value or _LIKE_NUMBER.match(value) or _NOT_FINITE.fullmatch(value):
-        return name, _number(value, column, "value")
+    if not value or _LIKE_NUMBER.match(value) or NOT_FINITE.fullmatch(value):
+        return name, finite_number(value, column, "value")
     if not name:
         raise FormatError(f"value {value!r} of a feature without a name is not a number", column)
     return word[0], 1.0
-
-
-def _number(text, column, what):
-    if _NUMBER.fullmatch(text):
-        number = float(text)
-        if abs(number) <= LARGEST:
-            return number
-    elif not _NOT_FINITE.fullmatch(text):
-        raise FormatError(f"{what} {text!r} is not a decimal number", column)
-    raise FormatError(f"{what} {text!r} is not a finite number up to {LARGEST:g}", column)

@@ -234,5 +234,5 @@ def test_strict_stops_at_the_first_bad_line_and_says_where(tmp_path):
 
 
 def test_unknown_format():
-    with pytest.raises(ValueError, match="'tsv' is unknown; known formats: vw, jsonl"):
+    with pytest.raises(ValueError, match="'tsv' is unknown; known formats: vw, svmlight, jsonl, csv"):
         HingeSVM().learn_lines(b"", format="tsv")

@@ -12,6 +12,7 @@ from .scalars import exp
 BLOCK = 2048            # numbers
 
 
+@np.errstate(invalid="ignore", over="ignore")       # scores of -inf and of 1e38 have an answer; the loop does not warn either
 def _plain(x, y, weight, ignore_index, smoothing, mean, losses, grad):
     n, k = x.shape
     used = y != ignore_index

@@ -21,7 +21,7 @@ class Adadelta(Optimizer):
     >>> opt = optim.Adadelta([w], lr=1.0, rho=0.75, eps=0.25)
     >>> w.grad = np.array([0.0], "f"); _ = opt.step()
     >>> w.grad = np.array([3.0], "f"); _ = opt.step(); w.data       # 1 - 0.5 / sqrt(2.25 + 0.25) * 3
-    array([0.0513167], dtype=float32)
+    array([0.05131674], dtype=float32)
     """
     defaults = dict(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0)
     rule = Lifted(adadelta)

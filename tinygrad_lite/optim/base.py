@@ -72,6 +72,7 @@ class Optimizer:
     fill = {}               # what a state starts with, where that is not 0
     rule = None             # a Lifted formula
     numbers = {}            # state that is one number per parameter: scalars() finds it in o.kept and may change it there
+    functions = ()          # options that are functions of something else than the step: no schedules
     own_decay = False       # weight_decay is the formula's own affair
     decoupled = False       # weight_decay shrinks the parameter by lr * decay instead of joining the gradient
     accepts_rows = False    # takes RowSparse gradients: then only the rows that were used move
@@ -215,10 +216,14 @@ class Optimizer:
         values = list(group.values())[1:]           # without the parameters, which stand first
         known, o = self._today.get(id(group), (None, None))
         if known != values:
-            o = SimpleNamespace(**{k: today(v, self.t) for k, v in group.items()})
+            o = self.at(self.t, group)
             fixed = all([o.__dict__[k] is v for k, v in group.items()])
             self._today[id(group)] = values if fixed else None, o
         return o
+
+    def at(self, t, group):
+        """A group's options by attribute, schedules evaluated at t."""
+        return SimpleNamespace(**{k: v if k in self.functions else today(v, t) for k, v in group.items()})
 
     def all_scalars(self, o, t):
         """scalars() and those that the lifted rules' prelude reads: direction, L2, decoupled decay."""
@@ -280,7 +285,7 @@ class Optimizer:
         for group, new in zip(self.param_groups, groups):
             options.append({k: merged(k, group[k], v, notes) for k, v in new.items() if k in group and k != "params"})
             self.check({**group, **options[-1]})
-            rule = self.rule_of(SimpleNamespace(**{k: today(v, saved["t"]) for k, v in {**group, **options[-1]}.items()}))
+            rule = self.rule_of(self.at(saved["t"], {**group, **options[-1]}))
             for name in new["params"]:
                 if name in states:
                     self.fits(name, states[name], rule)

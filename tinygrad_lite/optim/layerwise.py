@@ -29,6 +29,7 @@ class LARS(Optimizer):
     array([2.7, 3.6], dtype=float32)
     """
     defaults = dict(lr=0.1, momentum=0.9, weight_decay=0.0, eta=0.001, exclude=None)
+    functions = ("exclude",)
     own_decay = True
 
     def update_param(self, p):

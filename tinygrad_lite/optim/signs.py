@@ -6,7 +6,7 @@ from .base import Optimizer
 def rprop(g, p, prev, step_size, h):
     agree = g * prev
     factor = where(agree > 0, h.up, where(agree < 0, h.down, 1 + 0 * g))
-    step_size = minimum(maximum(step_size * factor, h.smallest), h.largest)
+    step_size = minimum(maximum((h.keep_old * step_size + h.start) * factor, h.smallest), h.largest)
     g = where(agree < 0, 0 * g, g)                  # after a change of sign the number rests one step
     return p - sign(g) * step_size, g, step_size
 
@@ -40,11 +40,10 @@ class Rprop(Optimizer):
         if not 0 < down < 1 < up:
             raise ValueError(f"Rprop: etas: got {group['etas']}, expected 0 < first < 1 < second")
 
-    def fill_of(self, name, group):
-        return self.today(group).lr if name == "step_size" else 0.0
-
     def scalars(self, o, t):
-        return dict(down=o.etas[0], up=o.etas[1], smallest=o.step_sizes[0], largest=o.step_sizes[1])
+        first = t == 1
+        return dict(keep_old=0.0 if first else 1.0, start=o.lr if first else 0.0, down=o.etas[0], up=o.etas[1],
+                    smallest=o.step_sizes[0], largest=o.step_sizes[1])
 
 
 class Lion(Optimizer):

@@ -101,18 +101,23 @@ class Alone:
 
     def update_by_hand(self, optimizer, o):
         """update_param: a reader's own, and those whose update is no formula per number."""
-        p, g = self.p, self.p._grad
+        p, g, x = self.p, self.p._grad, self.p.data
         o.t, optimizer.now = self.slot.own_t, o
+        if x.dtype == np.float16:               # storage: computed in float32
+            p.data, p._grad = x.astype(np.float32), g.astype(np.float32)
         optimizer.before(p)
         h = optimizer.all_scalars(o, o.t)
         if h["direction"] != 1 or h["l2"]:
-            p._grad = h["direction"] * g + h["l2"] * p.data
+            p._grad = h["direction"] * p._grad + h["l2"] * p.data
         if h["keep"] != 1:
             p.data *= p.dtype.type(h["keep"])
         try:
             optimizer.update_param(p)
         finally:
             p._grad = g
+            if x.dtype == np.float16:
+                x[...] = p.data
+                p.data = x
 
 
 class Shared:

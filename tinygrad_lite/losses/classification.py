@@ -1,61 +1,12 @@
-"""Loss functions with the signatures of torch.nn.functional: x is what the model gave, y the target.
-
-`reduction`: "mean" (default), "sum", or "none" for one loss per sample.
-"""
+"""Losses of scores against classes: cross-entropy and its kin, hinges."""
 import numpy as np
 
-from .kernels.softmax import cross_entropy as rows_cross_entropy
-from .ops.activations import log_softmax, relu, softplus
-from .ops.elementwise import abs
-from .ops.indexing import gather, where
-from .ops.reductions import sum
-from .tensor import Tensor, op, plain
-
-
-REDUCTIONS = ("mean", "sum", "none")
-
-
-def reduced(losses, reduction, count=None):
-    """The losses as they are, summed, or averaged (over `count`, by default over their number)."""
-    if reduction == "mean":
-        count = losses.size if count is None else count
-        return losses.sum() / count if count else losses.sum() * np.nan     # of nothing: nan, as in PyTorch
-    if reduction == "sum":
-        return losses.sum()
-    if reduction == "none":
-        return losses
-    raise ValueError(f"reduction: got {reduction!r}, expected 'mean', 'sum' or 'none'")
-
-
-def tensor(x):
-    return x if isinstance(x, Tensor) else Tensor(x)
-
-
-def same_shape(name, x, y):
-    """Input and target, x as a Tensor and integers in y as numbers of its dtype; their shapes must be equal."""
-    x, y = tensor(x), y if isinstance(y, Tensor) else np.asarray(y)
-    if x.shape != y.shape:
-        raise ValueError(f"{name}: got input of shape {x.shape} and target of shape {y.shape}, expected the same")
-    return x, y if y.dtype.kind == "f" else plain(y).astype(x.dtype)
-
-
-def integers(name, y):
-    """Classes as int64."""
-    y = np.asarray(plain(y))
-    if y.dtype.kind not in "iu":
-        raise TypeError(f"{name}: the target has dtype {y.dtype}, expected integer classes")
-    return y.astype(np.int64, copy=False)
-
-
-def class_ids(name, y, k, ignore_index=None):
-    """Classes as int64, ignored ones as -1; anything else outside 0..k-1 raises."""
-    y = integers(name, y)
-    wrong = ((y < 0) | (y >= k)) & (y != ignore_index)
-    if wrong.any():
-        at = np.unravel_index(wrong.argmax(), y.shape)
-        also = "" if ignore_index is None else f" or ignore_index {ignore_index}"
-        raise IndexError(f"{name}: target {y[at]} at index {tuple(map(int, at))}, expected 0..{k - 1}{also}")
-    return np.where(y == ignore_index, -1, y)
+from ..kernels.softmax import cross_entropy as rows_cross_entropy
+from ..ops.activations import log_softmax, relu, softplus
+from ..ops.indexing import gather, where
+from ..ops.reductions import sum
+from ..tensor import Tensor, op, plain
+from .common import REDUCTIONS, class_ids, integers, reduced, same_shape, tensor
 
 
 # --- cross-entropy of rows of scores, fused: the forward pass leaves the gradient behind
@@ -145,27 +96,6 @@ def nll_loss(x, y, weight=None, ignore_index=-100, reduction="mean"):
     picked = gather(x, axis, np.expand_dims(np.maximum(y, 0), axis)).reshape(y.shape)
     losses = -where(share == 0, 0, picked * share)
     return reduced(losses, reduction, share.sum())
-
-
-def mse_loss(x, y, reduction="mean"):
-    """(x - y)^2.
-
-    >>> mse_loss(Tensor([1.0, 2.0]), np.array([1.0, 4.0])).item()
-    2.0
-    """
-    x, y = same_shape("mse_loss", x, y)
-    d = x - y
-    return reduced(d * d, reduction)
-
-
-def l1_loss(x, y, reduction="mean"):
-    """|x - y|, with slope 0 where they are equal.
-
-    >>> l1_loss(Tensor([1.0, 2.0]), np.array([1.0, 5.0])).item()
-    1.5
-    """
-    x, y = same_shape("l1_loss", x, y)
-    return reduced(abs(x - y), reduction)
 
 
 def binary_cross_entropy_with_logits(x, y, weight=None, reduction="mean", pos_weight=None):
