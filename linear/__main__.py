@@ -1,23 +1,20 @@
-"""python -m linear learn | predict | inspect: the learner on the command line, by Vowpal Wabbit's habits."""
+"""python -m linear learn | predict | inspect | collisions: the learner on the command line, by Vowpal Wabbit's habits."""
 import argparse
 import json
 import os
 import sys
-import time
 import zlib
-from contextlib import ExitStack, nullcontext
-from dataclasses import replace
 
 from linear import FeatureError, FormatError, HingeSVM, ModelFileError
-from linear.formats import parser
-from linear.progress import Progress, Totals
-from linear.stream import opened, run
+from linear.command import Source, UserError, go, input_path, load, one_line, watched
+from linear.features import parse_crosses
+from linear.formats import FORMATS, numbered_lines
+from linear.prepare import Prepared
+from linear.replay import LeftOut, table, what_if
 
-MODEL_OPTIONS = ("crosses", "rule", "lr", "C", "power_t", "initial_t", "constant")
-
-
-class UserError(Exception):
-    """What the user can put right: printed as one sentence, without a traceback."""
+MODEL_OPTIONS = ("crosses", "rule", "lr", "loss", "l1", "l2", "C", "r", "phi", "lam", "power_t", "initial_t", "constant",
+                 "engine", "dtype", "bits")
+PREPARE_OPTIONS = ("buckets", "scale", "ngrams")
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,51 +59,80 @@ def main(argv=None):
 def build_parser():
     """The command line's grammar."""
     parser = Parser(prog="python -m linear", description=__doc__, allow_abbrev=False)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="learn|predict|inspect", parser_class=Parser)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="learn|predict|inspect|collisions", parser_class=Parser)
     for name, function, text in (("learn", learn, "learn from examples, print progressive losses"),
                                  ("predict", predict, "one prediction a line for unlabelled examples"),
-                                 ("inspect", inspect, "the weights of a model by name, largest first")):
+                                 ("inspect", inspect, "the weights of a model by name, largest first"),
+                                 ("collisions", collisions, "how many features share a slot, by estimate and by count")):
         verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
         if name == "inspect":
             verb.add_argument("file", metavar="MODEL")
             verb.add_argument("--top", type=int, metavar="N", help="only the N largest")
+            verb.add_argument("--names", metavar="FILE", help="names of hashed features, as `learn --names FILE` wrote them")
         else:
             _add_input(verb)
+        if name in ("learn", "predict"):
+            _add_output(verb)
         if name == "learn":
             _add_learning(verb)
+        if name in ("learn", "collisions"):
+            _add_features(verb)
         names = [option for action in verb._actions for option in action.option_strings]
         verb.set_defaults(run=function, names=names)
     return parser
 
 
 def _add_input(verb):
-    verb.add_argument("file", nargs="?", metavar="FILE", help="examples; '-' or nothing is standard input, .gz is unpacked")
+    verb.add_argument("file", nargs="?", metavar="FILE", help="examples; '-' or nothing is standard input, gzip is unpacked")
     verb.add_argument("-d", "--data", metavar="FILE", help="the same, as VW spells it")
-    verb.add_argument("--format", choices=("vw", "jsonl"), help="default: jsonl for .jsonl, .ndjson, .json, else vw")
-    verb.add_argument("--label", default="y", metavar="NAME", help="jsonl: the field of the label (y)")
-    verb.add_argument("--weight", default="weight", metavar="NAME", help="jsonl: the field of the weight (weight)")
-    verb.add_argument("--id", default="id", metavar="NAME", help="jsonl: the field of the id (id)")
+    verb.add_argument("--format", choices=tuple(FORMATS), help="default: by the name's end (.jsonl .ndjson .json, .csv, .svmlight "
+                      ".svm .libsvm), else vw")
+    verb.add_argument("--label", default="y", metavar="NAME", help="jsonl, csv: the field of the label (y)")
+    verb.add_argument("--weight", default="weight", metavar="NAME", help="jsonl, csv: the field of the weight (weight)")
+    verb.add_argument("--id", default="id", metavar="NAME", help="jsonl, csv: the field of the id (id)")
+    verb.add_argument("--strings", default="", metavar="a,b", help="csv: columns of digits that are names, not numbers")
     verb.add_argument("--strict", action="store_true", help="stop at the first malformed line")
     verb.add_argument("--quiet", action="store_true", help="no progress")
+    verb.add_argument("--max-features", type=int, metavar="N", help="an example that makes more, crosses included, is malformed")
+
+
+def _add_output(verb):
     verb.add_argument("-i", "--initial_regressor", dest="model", metavar="MODEL", help="start from this model")
     verb.add_argument("-p", "--predictions", metavar="FILE", help="write one prediction a line, the tag after it; '-' is stdout")
     verb.add_argument("-r", "--raw_predictions", dest="margins", metavar="FILE", help="write one margin a line")
     verb.add_argument("--binary", action="store_true", help="predictions are -1 and 1 instead of margins")
 
 
-def _add_learning(verb):
+def _add_features(verb):
     verb.add_argument("-q", dest="crosses", action="append", type=lambda letters: "-q " + letters, metavar="ab",
-                      help="cross the fields whose names begin with a and b")
-    verb.add_argument("--crosses", action="append", metavar="a*b,c*d", help="cross fields by their full names")
-    verb.add_argument("--rule", metavar="NAME", help="adagrad (default), sgd, perceptron, pa, pa1, pa2")
-    verb.add_argument("-l", "--lr", "--learning_rate", dest="lr", type=float, metavar="X", help="learning rate")
-    verb.add_argument("--C", type=float, metavar="X", help="price of the loss in pa1 and pa2 (1)")
-    verb.add_argument("--power_t", type=float, metavar="P", help="sgd: the rate falls as t^-P (0)")
-    verb.add_argument("--initial_t", type=float, metavar="T", help="sgd: t starts here (0)")
+                      help="cross the fields whose names begin with a and b; : is any letter")
+    verb.add_argument("--crosses", action="append", metavar="a*b,c*d", help="cross fields by their full names; ':*:' is all pairs")
+    verb.add_argument("--bucket", dest="buckets", action="append", metavar="a:10,b:0/5/9",
+                      help="numbers as buckets: 10 of equal width, or with these edges")
+    verb.add_argument("--scale", action="append", metavar="a,b", help="numbers to mean 0 and deviation 1 by running statistics")
+    verb.add_argument("--ngrams", action="append", metavar="a:2,b:c3", help="texts as runs of up to 2 words, of 3 characters")
+    verb.add_argument("-b", "--bits", type=int, metavar="B", help="hash into 2^B slots, by VW's indices")
     verb.add_argument("--noconstant", dest="constant", action="store_const", const=False, help="no bias")
+
+
+def _add_learning(verb):
+    verb.add_argument("--rule", metavar="NAME", help="adagrad (default) or another of linear.rules.RULES")
+    verb.add_argument("-l", "--lr", "--learning_rate", dest="lr", type=float, metavar="X", help="learning rate")
+    verb.add_argument("--loss", metavar="NAME", help="hinge (default), squared_hinge, logistic")
+    for name, text in (("C", "price of the loss in pa1, pa2, scw2 (1)"), ("r", "arow: its r (1)"), ("phi", "scw2: its phi (1)"),
+                       ("lam", "pegasos: its lambda (1e-4)"), ("l1", "pull to exact zeros (0)"), ("l2", "shrinking (0)"),
+                       ("power_t", "the rate falls as t^-P"), ("initial_t", "t starts here")):
+        verb.add_argument(f"--{name}", type=float, metavar="X", help=text)
+    verb.add_argument("--engine", metavar="NAME", help="compiled or dict")
+    verb.add_argument("--dtype", metavar="NAME", help="float32 or float64")
     verb.add_argument("--passes", type=int, default=1, metavar="N", help="read the file N times; losses are of the first")
     verb.add_argument("-t", "--testonly", action="store_true", help="predict and score, do not learn")
     verb.add_argument("-f", "--final_regressor", dest="final", metavar="MODEL", help="save the model here at the end")
+    verb.add_argument("--names", metavar="FILE", help="write the name of every feature to this file, for `inspect --names`")
+    verb.add_argument("--without", metavar="FILE", help="leave out the examples whose ids stand in this file, one a line; "
+                      "prints the losses with them, too")
+    verb.add_argument("--what-if", action="append", default=[], metavar="rule=sgd,lr=0.02",
+                      help="learn the same data once more with other options, and print both losses; may be repeated")
     verb.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
 
 
@@ -114,7 +140,29 @@ def learn(args):
     """The verb `learn`."""
     if args.passes < 1:
         raise UserError(f"--passes {args.passes} is not 1 or more")
-    return _run(args, _model(args), args.passes, not args.testonly, args.final, args.json)
+    if (args.without or args.what_if) and (args.model or args.testonly):
+        raise UserError("--without and --what-if learn from the beginning: leave out -i and -t")
+    source = _source(args, again=bool(args.without or args.what_if))
+    left_out = LeftOut.read(args.without) if args.without else None
+    others = [("with them", _model(args), None)] if left_out else []
+    others += [(f"what if {text}", _model(args, text), left_out) for text in args.what_if]     # refused before the long run
+    model, names = _model(args), None
+    if args.names:
+        from linear.names import Names
+        names = Names(parse_crosses(model.options["crosses"]), model.options["constant"])
+    result = go(source, model, passes=args.passes, learning=not args.testonly, strict=args.strict, quiet=args.quiet,
+                left_out=left_out, most=args.max_features, names=names, predictions=args.predictions, margins=args.margins,
+                binary=args.binary)
+    if args.final:
+        model.save(args.final)
+    if names:
+        names.write(args.names)
+    rows = [("without the ids" if left_out else "as given", result.first, len(model.weights))]
+    for what, other, out in others:
+        again = go(source, other, passes=args.passes, quiet=True, most=args.max_features, left_out=out and LeftOut(out.ids),
+                   warn=False)
+        rows.append((what, again.first, len(other.weights)))
+    return _report(args, model, result, rows, left_out)
 
 
 def predict(args):
@@ -123,125 +171,111 @@ def predict(args):
         raise UserError("predict needs a model: give -i MODEL")
     if args.predictions is None and args.margins is None:
         args.predictions = "-"
-    args.quiet = True
-    return _run(args, HingeSVM.load(args.model), 1, False, None, False)
+    args.quiet, args.json = True, False
+    model, source = load(args.model), _source(args)
+    result = go(source, model, learning=False, strict=args.strict, quiet=True, most=args.max_features,
+                predictions=args.predictions, margins=args.margins, binary=args.binary)
+    return _report(args, model, result)
 
 
 def inspect(args):
     """The verb `inspect`: weight and name, one a line, the largest |weight| first, equal ones by name."""
-    model = HingeSVM.load(args.file)
-    ranked = sorted(model.weights.items(), key=lambda item: (-abs(item[1]), item[0]))
-    for key, weight in ranked[:args.top]:
-        sys.stdout.buffer.write(f"{weight!r}\t{_one_line(key)}\n".encode("utf-8", "backslashreplace"))
+    model, named = load(args.file), {}
+    if args.names:
+        from linear.names import read
+        named = read(args.names, model.options)
+    ranked = sorted(((weight, str(named.get(key, key))) for key, weight in model.weights.items()),
+                    key=lambda entry: (-abs(entry[0]), entry[1]))
+    for weight, name in ranked[:args.top]:
+        sys.stdout.buffer.write(f"{weight!r}\t{one_line(name)}\n".encode("utf-8", "backslashreplace"))
     return 0
 
 
-def _model(args):
-    """A new model of the options given, or the one of -i, whose stored options those given must equal."""
-    given = {name: value for name in MODEL_OPTIONS if (value := getattr(args, name)) is not None}
-    stored = HingeSVM.load(args.model) if args.model else None
+def collisions(args):
+    """The verb `collisions`: the features of a file, and how many of them would share a slot of --bits."""
+    from linear.names import Names
+    from linear.names import collisions as report
+    source, bits = _source(args), 18 if args.bits is None else args.bits
+    if not 1 <= bits <= 32:
+        raise UserError(f"--bits {bits} is not from 1 to 32")
+    args.bits = None
+    model, malformed = _model(args), 0
+    names = Names(parse_crosses(model.options["crosses"]), model.options["constant"])
+    parse = watched(source.parser(), model, args.max_features, names)
+    with source.open() as stream:
+        for number, line in numbered_lines(stream):
+            try:
+                parse(line)
+            except (FormatError, FeatureError) as error:
+                malformed += 1
+                if args.strict:
+                    raise (error if isinstance(error, FormatError) else FormatError(str(error))).at(source.name, number) from None
+    told = report(names.texts, bits)
+    print(f"{told['features']} distinct features in 2^{bits} = {2 ** bits} slots, {told['slots_used']} of them used; "
+          f"{malformed} malformed lines\n"
+          f"share a slot, measured   {told['sharing']} features in {told['pairs']} pairs\n"
+          f"share a slot, expected   {told['sharing_expected']:.1f} features in {told['pairs_expected']:.1f} pairs\n"
+          f"with exact 64-bit keys   {told['pairs_expected_64']:.1e} pairs expected\n"
+          f"for 1 % to share a slot  --bits {told['bits_for_one_percent']}")
+    for texts in told["examples"]:
+        print("one slot:  " + "   ".join(map(one_line, texts)))
+    return 0
+
+
+def _source(args, again=False):
+    args.file = input_path(args)
+    if args.file == "-" and getattr(args, "passes", 1) > 1:
+        raise UserError("standard input can be read once only: --passes needs a file")
+    return Source(args, again)
+
+
+def _model(args, changed=""):
+    """A new model of the options given and of a what-if's, or the one of -i, whose stored options those given must equal."""
+    given = {name: value for name in MODEL_OPTIONS if (value := getattr(args, name, None)) is not None}
+    prepare = {name: ",".join(value) for name in PREPARE_OPTIONS if (value := getattr(args, name, None))}
+    stored = load(args.model) if getattr(args, "model", None) else None
     try:
-        asked = HingeSVM(**{**stored.options, **given} if stored else given)
+        given.update(what_if(changed) if changed else {})
+        learner = getattr(stored, "model", stored)
+        asked = HingeSVM(**{**learner.options, **given} if stored else given)
+        asked = Prepared(asked, **prepare) if prepare else asked
+    except TypeError as error:
+        raise UserError(f"--what-if {changed!r}: {error}; known options: {', '.join(MODEL_OPTIONS)}") from None
     except ValueError as error:
         raise UserError(error) from None
     if stored is None:
         return asked
     for name, value in asked.options.items():
-        if value != stored.options[name]:
-            raise UserError(f"{args.model} was trained with {name}={stored.options[name]!r}, now {name}={value!r} is asked "
+        if value != stored.options.get(name, ()):
+            raise UserError(f"{args.model} was trained with {name}={stored.options.get(name, ())!r}, now {name}={value!r} is asked "
                             "for; leave the option out, or start without -i")
     return stored
 
 
-def _run(args, model, passes, learning, final, as_json):
-    args.file = path = _input_path(args, passes, final)
-    parse = parser(args.format or _format_of(path), args.label, args.weight, args.id)
-    totals, started = Totals(), time.perf_counter()
-    progress = None if args.quiet else Progress(sys.stderr)
-    with ExitStack() as stack:
-        outputs = [(_output(stack, args.predictions), args.binary), (_output(stack, args.margins), False)]
-        on_example = _watcher(progress, [output for output in outputs if output[0]])
-        for number in range(passes):
-            with nullcontext(sys.stdin.buffer) if path == "-" else opened(path) as stream:
-                run(model, stream, parse, "<stdin>" if path == "-" else path, learn=learning, strict=args.strict,
-                    totals=totals, on_example=on_example, on_malformed=_Warnings(number == 0))
-            if number == 0:
-                first = replace(totals)
-    seconds = time.perf_counter() - started
-    if final:
-        model.save(final)
-    return _report(args, model, totals, first, seconds, progress, as_json)
-
-
-def _watcher(progress, outputs):
-    """What is done with every example: a line of progress, a line in each (file, binary) of `outputs`."""
-    def on_example(example, margin, features, totals):
-        if progress:
-            progress.show(totals, example.label, margin, features)
-        for file, binary in outputs:
-            shown = (1 if margin > 0 else -1) if binary else repr(margin)
-            tag = f" {_one_line(example.tag)}" if example.tag else ""
-            file.write(f"{shown}{tag}\n".encode("utf-8", "surrogateescape"))
-    return on_example
-
-
-def _report(args, model, totals, first, seconds, progress, as_json):
+def _report(args, model, result, rows=(), left_out=None):
     """Summary and exit code. Losses are of the first pass: later ones are on examples seen before."""
-    if progress:
-        progress.finish(totals, len(model.weights), seconds)
+    totals, weights = result.totals, len(model.weights)
+    if result.progress:
+        result.progress.finish(totals, weights, result.seconds)
     elif totals.malformed:
         print(f"{totals.malformed} malformed lines were skipped", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"examples": totals.examples, "progressive_zero_one": first.zero_one,
-                          "progressive_hinge": first.hinge, "seconds": seconds, "weights": len(model.weights)}))
+    if left_out and (missing := sorted(left_out.ids - left_out.met)):
+        print(f"{len(missing)} of the {len(left_out.ids)} ids to leave out are in no example: {', '.join(missing[:5])}"
+              + (", ..." if len(missing) > 5 else ""), file=sys.stderr)
+    if len(rows) > 1 and not args.json:
+        print(table(rows))
+    if args.json:
+        told = {"examples": totals.examples, "progressive_zero_one": result.first.zero_one,
+                "progressive_hinge": result.first.hinge, "seconds": result.seconds, "weights": weights}
+        if left_out:
+            told["left_out"] = left_out.examples
+        if len(rows) > 1:
+            told["runs"] = [{"run": what, "examples": first.examples, "progressive_zero_one": first.zero_one,
+                             "progressive_hinge": first.hinge, "weights": number} for what, first, number in rows]
+        print(json.dumps(told))
     if totals.malformed and not totals.examples:
         return _complain("not one line could be read; is --format right?", 1)
     return 0
-
-
-class _Warnings:
-    """Prints the first few malformed lines; the rest is only counted."""
-
-    def __init__(self, wanted, limit=5):
-        self.left = limit if wanted else 0
-
-    def __call__(self, error):
-        if self.left:
-            self.left -= 1
-            end = "" if self.left else " (further ones are only counted)"
-            print(f"skipped {error}{end}", file=sys.stderr)
-
-
-def _input_path(args, passes, final):
-    """The one input file, after checks that would be a pity to fail only at the end."""
-    if args.file and args.data:
-        raise UserError(f"two input files, {args.file!r} and -d {args.data!r}; give one")
-    path = args.file or args.data or "-"
-    if path == "-" and passes > 1:
-        raise UserError("standard input can be read once only: --passes needs a file")
-    for option, output in (("-f", final), ("-p", args.predictions), ("-r", args.margins)):
-        if output and os.path.exists(output) and path != "-" and os.path.exists(path) and os.path.samefile(output, path):
-            raise UserError(f"{option} {output} would overwrite the input")
-        if option == "-f" and output and os.path.exists(output) and not os.path.isfile(output):
-            raise UserError(f"-f {output} is not a regular file, so no model can be written there")
-        if output and output != "-" and not os.path.isdir(os.path.dirname(os.path.abspath(output))):
-            raise UserError(f"{option} {output}: there is no such directory")
-    return path
-
-
-def _format_of(path):
-    return "jsonl" if path.removesuffix(".gz").endswith((".jsonl", ".ndjson", ".json")) else "vw"
-
-
-def _output(stack, path):
-    if path is None:
-        return None
-    return sys.stdout.buffer if path == "-" else stack.enter_context(open(path, "wb"))
-
-
-def _one_line(text):
-    """A name or tag as one line of a table: the characters that would break it are written as escapes."""
-    return text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
 
 
 def _complain(message, code):

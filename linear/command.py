@@ -24,7 +24,7 @@ class UserError(Exception):
 
 
 class Source:
-    """The one input: a file or standard input, plain or gzip. `again=True` keeps standard input for a second reading."""
+    """The input: a file or standard input, plain or gzip. `again=True` keeps standard input for a second reading."""
 
     def __init__(self, args, again=False):
         self.path = args.file
@@ -109,7 +109,7 @@ class Result:
 
 
 def go(source, model, *, passes=1, learning=True, strict=False, quiet=False, left_out=None, most=None, names=None,
-       predictions=None, margins=None, binary=False):
+       predictions=None, margins=None, binary=False, warn=True):
     """Take the source's lines through a model `passes` times, with outputs and progress; returns the `Result`."""
     totals, started = Totals(), time.perf_counter()
     if not quiet:
@@ -122,7 +122,7 @@ def go(source, model, *, passes=1, learning=True, strict=False, quiet=False, lef
             with source.open() as stream:
                 lines = left_out.lines(stream, source.parser()) if left_out else stream
                 run(model, lines, watched(source.parser(), model, most, names), source.name, learn=learning, strict=strict,
-                    totals=totals, on_example=on_example, on_malformed=_Warnings(number == 0 and not quiet or most is not None))
+                    totals=totals, on_example=on_example, on_malformed=_Warnings(warn and number == 0))
             if number == 0:
                 first = replace(totals)
     return Result(totals, first, time.perf_counter() - started, progress)

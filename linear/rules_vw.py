@@ -7,47 +7,96 @@ from math import exp, log, sqrt
 
 
 def nag(learner, features, y, m, h):
-    """VW's update of each w_i: adaptive (Duchi, Hazan, Singer 2011, JMLR 12), normalized (Ross, Mineiro, Langford 2013,
+    """VW's update of w_i: adaptive (Duchi, Hazan, Singer 2011, JMLR 12), normalized (Ross, Mineiro, Langford 2013,
     UAI, arXiv:1305.6646), invariant (Karampatziakis, Langford 2011, UAI, arXiv:1011.1576).
 
-    m is the margin clamped to the labels seen (`DictLearner.clamped`); where the loss is above 0, p = power_t:
+    m is clamped to the labels seen (`DictLearner.clamped`). Where the loss is above 0, with p = power_t and
+    e = 1 - p (1 where not adaptive), feature by feature in order:
 
-        G_i += h g^2 x_i^2;  where |x_i| > N_i: w_i *= rescaling(N_i / |x_i|), N_i = |x_i|
-        r_i = G_i^-p (N_i^2)^(p-1)                 adaptive and normalized;  G_i^-p adaptive alone;
-                                                   (N_i^2)^-1, or ^-p with ..., normalized alone;  1 plain
-        X += h sum_i x_i^2 / N_i^2;  T += h;  c = (T / X)^(1-p) adaptive, T / X not adaptive, 1 not normalized
-        q = c sum_i x_i^2 r_i;  w_i += c u x_i r_i
+        G_i += h g^2 x_i^2;  where |x_i| > N_i:  w_i *= (N_i / |x_i|)^2e if N_i > 0,  N_i = |x_i|
+        r_i = G_i^-p (N_i^2)^-e,  norm += x_i^2 / N_i^2,  q += x_i^2 r_i
 
-    u is the limit of many small steps of eta h in all, or that one step where not invariant. Not adaptive, eta is
-    multiplied by t^-p, t = initial_t + the weight of all examples.
+    (no G_i where not adaptive, no N_i where not normalized), and then
+
+        X += h norm;  T += h;  c = (T / X)^e;  w_i += c u x_i r_i             (c = 1 where not normalized)
+
+    with u of `step` for the rate eta h, eta = lr; where not adaptive, eta = lr t^-p, t = initial_t + the sum of all h,
+    and where neither adaptive nor normalized also times initial_t^p.
     """
-    gain = h * learner.loss.push(y, m) * learner.loss.push(y, m)
-    if not learner.loss.value(y, m) > 0.0 or gain == 0.0:
+    push = learner.loss.push(y, m)
+    if push == 0.0 or not learner.loss.value(y, m) > 0.0:
         return
-    p = learner.power_t
-    weights, G, N = learner.weights, learner.state["G"], learner.state["N"]
-    q, norm, rates = 0.0, 0.0, []
+    weights, G, N, p = learner.weights, learner.state["G"], learner.state["N"], learner.power_t
+    e = 1.0 - p if learner.adaptive else 1.0
+    gain, q, norm, steps = h * push * push, 0.0, 0.0, []
     for key, x in features:
         r = 1.0
         if learner.adaptive:
-            G[key] += gain * x * x
-            r = G[key] ** -p
+            total = G[key] = G[key] + gain * x * x
+            r = 1.0 / sqrt(total) if p == 0.5 else total ** -p
         if learner.normalized:
-            size = abs(x)
-            if size > N[key]:
-                if N[key] > 0.0:
-                    weights[key] *= rescaling(N[key] / size, p, learner.adaptive)
-                N[key] = size
-            norm += x * x / (N[key] * N[key])
-            r *= scaled(N[key], p, learner.adaptive)
+            size = N[key]
+            if abs(x) > size:
+                if size > 0.0:
+                    weights[key] *= _power(size / abs(x), e)
+                size = N[key] = abs(x)
+            norm += x * x / (size * size)
+            r /= _power(size, e)
         q += x * x * r
-        rates.append(x * r)
+        steps.append(x * r)
     c = 1.0
     if learner.normalized:
         learner.X += h * norm
         learner.T += h
-        c = (learner.T / learner.X) ** ((1.0 - p) if learner.adaptive else 1.0)
-    q *= c
-    step = c * learner.loss_step(y, m, rate(learner) * h, q)
-    for (key, _), x in zip(features, rates):
-        weights[key] += step * x
+        c = (learner.T / learner.X) ** e
+    u = c * step(learner.loss_name, y, m, _rate(learner) * h, c * q, learner.invariant)
+    for (key, _), x in zip(features, steps):
+        weights[key] += u * x
+
+
+def step(loss, y, m, eta, q, invariant):
+    """How far to move along the gradient: eta times the push, or, invariant, the limit of many small steps of eta in
+    all; q is what a unit of it adds to the margin. None passes the point where the loss ends.
+
+    >>> step("hinge", 1, 0.0, 0.5, 4.0, True), step("hinge", 1, 0.0, 0.5, 4.0, False)
+    (0.25, 0.5)
+    >>> round(step("squared", 1, 0.5, 0.25, 2.0, True), 4), step("squared", 1, 0.5, 0.25, 2.0, False)
+    (0.158, 0.25)
+    >>> round(step("logistic", 1, 0.0, 8.0, 1.0, True), 4), step("logistic", 1, 0.0, 8.0, 1.0, False)
+    (1.8415, 4.0)
+    """
+    if loss == "hinge":
+        return y * (1.0 - y * m) / q if invariant and eta * q > 1.0 - y * m else y * eta
+    if loss == "squared":
+        if not invariant or eta * q < 1e-6:
+            return 2.0 * (y - m) * eta
+        return (y - m) * (1.0 - exp(-2.0 * eta * q)) / q
+    d = exp(y * m)                                    # m is within [-50, 50]
+    if not invariant or eta * q < 1e-6:
+        return y * eta / (1.0 + d)
+    return -(y * _w_exp_minus(eta * q + y * m + d) + m) / q
+
+
+def _w_exp_minus(x):
+    """W(exp(x)) - x with Lambert's W, by one step of Fritsch's iteration from a rough start, as VW takes it."""
+    if x >= 1.0:
+        w = 0.86 * x + 0.01
+        r = x - log(w) - w
+    else:
+        w = exp(0.8 * x - 0.65)
+        r = 0.2 * x + 0.65 - w
+    t = 1.0 + w
+    u = 2.0 * t * (t + 2.0 * r / 3.0)
+    return w * (1.0 + r / t * (u - r) / (u - 2.0 * r)) - x
+
+
+def _power(ratio, e):
+    """ratio^2e, exact for the usual e = 1/2 and 1."""
+    return ratio if e == 0.5 else ratio * ratio if e == 1.0 else (ratio * ratio) ** e
+
+
+def _rate(learner):
+    if learner.adaptive:
+        return learner.lr
+    rate = learner.lr * (learner.initial_t + learner.seen) ** -learner.power_t
+    return rate if learner.normalized else rate * learner.initial_t ** learner.power_t

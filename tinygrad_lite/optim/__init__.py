@@ -12,6 +12,7 @@ from .averaged import ASGD
 from .smorms3 import SMORMS3
 from .layerwise import LAMB, LARS, Adafactor, Muon, MuonF64
 from .lbfgs import LBFGS
+from .groups import layer_rates, param_groups
 from .several import MultipleOptimizer, SparseDense
 
 # the table that tests walk

@@ -160,6 +160,11 @@ class Optimizer:
         """{name: {"step": steps taken, state name: array}} of the parameters that have stepped."""
         return {s.name: {"step": s.t, **s.numbers, **s.arrays} for s in self.slots.values() if s.t}
 
+    @property
+    def untouched(self):
+        """Names of the parameters that never had a gradient in a step: they are exactly as they were given."""
+        return [s.name for s in self.slots.values() if not s.t]
+
     def zero_grad(self, set_to_none=True):
         for slot in self.slots.values():
             p = slot.p
