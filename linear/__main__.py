@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         known, unknown = self.parse_known_args(args, namespace)
         if unknown:
             raise UserError(f"unknown option or a second file {unknown[0]!r}; known options of {known.verb}: "
-                            f"{', '.join(known.names)}")
+                            f"{', '.join(known.options)}")
         return known
 
 
@@ -77,8 +77,8 @@ def build_parser():
             _add_learning(verb)
         if name in ("learn", "collisions"):
             _add_features(verb)
-        names = [option for action in verb._actions for option in action.option_strings]
-        verb.set_defaults(run=function, names=names)
+        options = [option for action in verb._actions for option in action.option_strings]
+        verb.set_defaults(run=function, options=options)
     return parser
 
 

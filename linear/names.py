@@ -56,7 +56,7 @@ def collisions(texts, bits, hash="strings"):
 
     >>> report = collisions([f"u=u{n}" for n in range(5000)], bits=16)
     >>> report["features"], report["sharing"], round(report["sharing_expected"])
-    (5000, 366, 367)
+    (5000, 370, 367)
     >>> report["pairs_expected_64"] < 1e-12
     True
     """

@@ -2,7 +2,7 @@
 import numpy as np
 
 from .fitting import fit
-from .tensor import Op, Tensor, plain, seed, sweep, unary
+from .tensor import Op, Tensor, here, plain, seed, sweep, unary
 
 
 def differentiable(op, t, g, values, parents):
@@ -40,8 +40,11 @@ def grad(output, inputs, grad_output=None, create_graph=False, retain_graph=None
     """
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     retain = create_graph if retain_graph is None else retain_graph
-    leaves, found = sweep(output, seed(output, grad_output, create_graph), retain, wanted,
-                          differentiable if create_graph else None)
+    here.create_graph, outer = create_graph, here.create_graph
+    try:
+        leaves, found = sweep(output, seed(output, grad_output, create_graph), retain, wanted, differentiable if create_graph else None)
+    finally:
+        here.create_graph = outer
     found.update((id(t), t._pending) for t in leaves)
     for leaf in leaves:
         leaf._pending = None

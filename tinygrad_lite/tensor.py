@@ -286,7 +286,6 @@ def sweep(root, g, retain=False, wanted=(), through=None):
             p._pending = h
             heappush(heap, (p._born, p))
 
-    here.create_graph, outer = through is not None, here.create_graph
     try:
         arrive(root, g)
         while heap:
@@ -308,7 +307,8 @@ def sweep(root, g, retain=False, wanted=(), through=None):
                 t._node = FREED
             z = t.data
             if len(parents) == 1:       # these two cases unrolled are most of all nodes; the general one is below
-                arrive(parents[0], op.rules[0](g, z, *values))
+                rule = op.rules[0]
+                arrive(parents[0], rule(g, z, values[0]) if len(values) == 1 else rule(g, z, *values))
                 continue
             if len(parents) == 2 == len(values):
                 (p, q), (x, y), (rule_x, rule_y) = parents, values, op.rules
@@ -335,8 +335,6 @@ def sweep(root, g, retain=False, wanted=(), through=None):
         for t in [*leaves, *[t for _, t in heap]]:      # a failed pass leaves no half-sent gradients behind
             t._pending = None
         raise
-    finally:
-        here.create_graph = outer
     return leaves, found
 
 

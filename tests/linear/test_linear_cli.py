@@ -38,7 +38,8 @@ def test_learn_shows_progress_and_ends_with_json(data):
     assert list(result) == ["examples", "progressive_zero_one", "progressive_hinge", "seconds", "weights"]
     assert (result["examples"], result["weights"]) == (12, len(model.weights))
     assert (result["progressive_zero_one"], result["progressive_hinge"]) == (totals.zero_one, totals.hinge)
-    table = err.splitlines()
+    told, *table = err.splitlines()
+    assert told == "crosses of the first example (3 features): -q ut makes 2"
     assert table[0].split() == ["average", "since", "example", "example", "current", "current", "current"]
     rows = [line.split() for line in table[2:6]]
     assert [int(row[2]) for row in rows] == [1, 2, 4, 8]

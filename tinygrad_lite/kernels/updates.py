@@ -59,7 +59,7 @@ class Lifted:
                 self.loop = False
         if self.loop is False:
             return self.plain(g, p, states, h)
-        self.loop(g, p, *states, np.array(self.pick(h), np.float64))
+        self.loop(g, p, *states, np.array(self.pick(h)))
 
     def plain(self, g, p, states, h):
         """The same update in NumPy: the definition that the loop must agree with."""

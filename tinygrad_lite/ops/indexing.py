@@ -3,7 +3,6 @@ import operator
 
 import numpy as np
 
-from ..backend import on_gpu
 from ..kernels.gather import scatter_rows
 from ..rowsparse import RowSparse
 from ..fitting import sum_to
@@ -27,7 +26,7 @@ def chooses_once(index):
 def _put_back(g, index, shape):             # the adjoint of x[index]: duplicates add
     if isinstance(g, RowSparse):
         g = g.to_dense()
-    out = np.zeros_like(g, shape=shape) if on_gpu(g) else np.zeros(shape, g.dtype)
+    out = np.zeros(shape, g.dtype) if isinstance(g, (np.ndarray, np.generic)) else np.zeros_like(g, shape=shape)
     if type(index) is int or chooses_once(index):
         out[index] = g
     elif isinstance(index, np.ndarray) and index.dtype.kind in "iu" and len(shape):

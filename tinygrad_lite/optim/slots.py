@@ -200,5 +200,5 @@ class Shared:
 
 def all_finite(g):
     """True if no entry is NaN or inf. The sum of squares tells in one pass; only where it overflows is a second one needed."""
-    flat = g.reshape(-1)
+    flat = g if g.ndim == 1 else g.reshape(-1)
     return isfinite(np.vdot(flat, flat)) or bool(np.isfinite(flat).all())

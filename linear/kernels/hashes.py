@@ -1,0 +1,85 @@
+"""`linear.hashing` compiled: the same bits, over bytes that stand in a buffer.
+
+Scanning and hashing are one pass: 8 bytes are loaded, the first separator among them is found without a loop, and
+what stands before it goes into the hash. A buffer must hold 8 bytes more than its text.
+"""
+import numpy as np
+from numba import njit
+
+from linear import hashing
+from linear.kernels.bits import load64, trailing_zeros
+
+A, B, C = np.uint64(hashing.A), np.uint64(hashing.B), np.uint64(hashing.C)
+SEED = np.uint64(hashing.S)
+NAMELESS = np.uint64(hashing.hash64(b""))              # the seed of the field without a name
+CONSTANT = np.uint64(hashing.hash64(b"Constant", hashing.hash64(b"")))
+ONES, TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+BLANKS, COLONS, BARS = np.uint64(0x2121212121212121), np.uint64(0x3A3A3A3A3A3A3A3A), np.uint64(0x7C7C7C7C7C7C7C7C)
+HALF, ONE, EIGHT = np.uint64(32), np.uint64(1), np.uint64(8)
+SLOT = np.uint64(1 << 63)                              # marks an index of `bits=`, so that index 0 is no empty slot
+
+
+@njit(error_model="numpy")
+def finish(h):
+    h ^= h >> HALF
+    h *= B
+    h ^= h >> HALF
+    return h if h != np.uint64(0) else ONE
+
+
+@njit(error_model="numpy")
+def cross64(a, b):
+    return finish(a * C + b)
+
+
+@njit(error_model="numpy")
+def scan(text, start, seed):
+    """(end, hash64 of text[start:end]): `end` is the first byte up to the blank, colon or bar."""
+    h, at = seed, start
+    while True:
+        word = load64(text, at)
+        colons, bars = word ^ COLONS, word ^ BARS
+        marks = ((word - BLANKS) & ~word | (colons - ONES) & ~colons | (bars - ONES) & ~bars) & TOPS    # lowest one is exact
+        if marks != np.uint64(0):
+            break
+        h = (h ^ word) * A
+        h ^= h >> HALF
+        at += 8
+    bits = trailing_zeros(marks) & ~np.uint64(7)
+    h = (h ^ (word & ((ONE << bits) - ONE))) * A
+    at += np.int64(bits >> np.uint64(3))
+    return at, finish(h ^ np.uint64(at - start))
+
+
+@njit(error_model="numpy")
+def scrambled(k):
+    k *= np.uint32(0xCC9E2D51)
+    k = k << np.uint32(15) | k >> np.uint32(17)
+    return k * np.uint32(0x1B873593)
+
+
+@njit(error_model="numpy")
+def murmur3(text, start, end, seed):
+    h, at = np.uint32(seed), start
+    while at + 4 <= end:
+        h ^= scrambled(np.uint32(load64(text, at)))
+        h = (h << np.uint32(13) | h >> np.uint32(19)) * np.uint32(5) + np.uint32(0xE6546B64)
+        at += 4
+    tail = load64(text, at) & ((ONE << np.uint64(8 * (end - at))) - ONE)
+    h ^= scrambled(np.uint32(tail)) ^ np.uint32(end - start)
+    h = (h ^ h >> np.uint32(16)) * np.uint32(0x85EBCA6B)
+    h = (h ^ h >> np.uint32(13)) * np.uint32(0xC2B2AE35)
+    return h ^ h >> np.uint32(16)
+
+
+@njit(error_model="numpy")
+def vw_hash(text, start, end, seed, all_):
+    """`hashing.vw_hash`; a name inside a line begins and ends with no blank, so there is nothing to trim."""
+    if not all_:
+        value, at = np.uint32(0), start
+        while at < end and 48 <= text[at] <= 57:
+            value = value * np.uint32(10) + np.uint32(text[at] - 48)
+            at += 1
+        if at == end:
+            return value + np.uint32(seed)
+    return murmur3(text, start, end, seed)
