@@ -162,6 +162,7 @@ def learn(args):
         again = go(source, other, passes=args.passes, quiet=True, most=args.max_features, left_out=out and LeftOut(out.ids),
                    warn=False)
         rows.append((what, again.first, len(other.weights)))
+    source.close()
     return _report(args, model, result, rows, left_out)
 
 

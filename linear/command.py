@@ -55,6 +55,11 @@ class Source:
         shutil.copyfileobj(stream, self.copy)
         return self.open()
 
+    def close(self):
+        """Give up the kept copy of standard input."""
+        if self.copy:
+            self.copy.close()
+
     def first(self):
         """The first example where it can be had without waiting for more input, else None."""
         parse = self.parser()

@@ -15,12 +15,13 @@ NAMELESS = np.uint64(hashing.hash64(b""))              # the seed of the field w
 CONSTANT = np.uint64(hashing.hash64(b"Constant", hashing.hash64(b"")))
 ONES, TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 BLANKS, COLONS, BARS = np.uint64(0x2121212121212121), np.uint64(0x3A3A3A3A3A3A3A3A), np.uint64(0x7C7C7C7C7C7C7C7C)
-HALF, ONE, EIGHT = np.uint64(32), np.uint64(1), np.uint64(8)
+HALF, ONE, LOW32 = np.uint64(32), np.uint64(1), np.uint64(0xFFFFFFFF)
 SLOT = np.uint64(1 << 63)                              # marks an index of `bits=`, so that index 0 is no empty slot
 
 
 @njit(error_model="numpy")
 def finish(h):
+    """The last mix of `hashing`, never 0."""
     h ^= h >> HALF
     h *= B
     h ^= h >> HALF
@@ -29,6 +30,7 @@ def finish(h):
 
 @njit(error_model="numpy")
 def cross64(a, b):
+    """`hashing.cross64`."""
     return finish(a * C + b)
 
 
@@ -53,33 +55,34 @@ def scan(text, start, seed):
 
 @njit(error_model="numpy")
 def scrambled(k):
-    k *= np.uint32(0xCC9E2D51)
-    k = k << np.uint32(15) | k >> np.uint32(17)
-    return k * np.uint32(0x1B873593)
+    """The mix of four bytes in `murmur3`."""
+    k = k * np.uint64(0xCC9E2D51) & LOW32
+    return (k << np.uint64(15) | k >> np.uint64(17)) * np.uint64(0x1B873593) & LOW32
 
 
 @njit(error_model="numpy")
 def murmur3(text, start, end, seed):
-    h, at = np.uint32(seed), start
+    """`hashing.murmur3` of text[start:end]."""
+    h, at = seed & LOW32, start
     while at + 4 <= end:
-        h ^= scrambled(np.uint32(load64(text, at)))
-        h = (h << np.uint32(13) | h >> np.uint32(19)) * np.uint32(5) + np.uint32(0xE6546B64)
+        h ^= scrambled(load64(text, at) & LOW32)
+        h = ((h << np.uint64(13) | h >> np.uint64(19)) * np.uint64(5) + np.uint64(0xE6546B64)) & LOW32
         at += 4
     tail = load64(text, at) & ((ONE << np.uint64(8 * (end - at))) - ONE)
-    h ^= scrambled(np.uint32(tail)) ^ np.uint32(end - start)
-    h = (h ^ h >> np.uint32(16)) * np.uint32(0x85EBCA6B)
-    h = (h ^ h >> np.uint32(13)) * np.uint32(0xC2B2AE35)
-    return h ^ h >> np.uint32(16)
+    h ^= scrambled(tail) ^ np.uint64(end - start)
+    h = (h ^ h >> np.uint64(16)) * np.uint64(0x85EBCA6B) & LOW32
+    h = (h ^ h >> np.uint64(13)) * np.uint64(0xC2B2AE35) & LOW32
+    return h ^ h >> np.uint64(16)
 
 
 @njit(error_model="numpy")
 def vw_hash(text, start, end, seed, all_):
-    """`hashing.vw_hash`; a name inside a line begins and ends with no blank, so there is nothing to trim."""
+    """`hashing.vw_hash` of text[start:end], which begins and ends with no blank, so that there is nothing to trim."""
     if not all_:
-        value, at = np.uint32(0), start
+        value, at = np.uint64(0), start
         while at < end and 48 <= text[at] <= 57:
-            value = value * np.uint32(10) + np.uint32(text[at] - 48)
+            value = (value * np.uint64(10) + np.uint64(text[at] - 48)) & LOW32
             at += 1
         if at == end:
-            return value + np.uint32(seed)
+            return (value + seed) & LOW32
     return murmur3(text, start, end, seed)

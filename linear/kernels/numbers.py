@@ -14,6 +14,7 @@ _POWERS = [Fraction(10) ** e for e in range(-WIDEST, WIDEST + 1)]
 HIGH = np.array([float(power) for power in _POWERS])
 LOW = np.array([float(power - Fraction(float(power))) for power in _POWERS])
 EXACT = np.array([10.0 ** e for e in range(23)])
+ZERO, NINE = np.uint64(48), np.uint64(9)
 SPLIT = 134217729.0                            # 2^27 + 1
 
 
@@ -25,10 +26,10 @@ def number(text, at):
         at += 1
     digits, point, seen, kept = np.uint64(0), 0, 0, 0
     while True:
-        c = text[at] - 48
-        if c <= 9:
+        c = np.uint64(text[at]) - ZERO               # wraps below 0, to far above 9
+        if c <= NINE:
             seen += 1
-            digits = digits * np.uint64(10) + np.uint64(c)
+            digits = digits * np.uint64(10) + c
             kept += digits != np.uint64(0)
             if point:
                 point += 1
@@ -46,7 +47,7 @@ def number(text, at):
         if down or text[at] == 43:
             at += 1
         shift, first = 0, at
-        while text[at] - 48 <= 9:
+        while np.uint64(text[at]) - ZERO <= NINE:
             shift = min(10000, shift * 10 + np.int64(text[at] - 48))
             at += 1
         if at == first:

@@ -1,0 +1,1 @@
+"""The learner in other libraries' clothes: `adapters.river` and `adapters.sklearn`. Each needs its library, an extra."""

@@ -1,0 +1,196 @@
+"""`linear.rules` and `linear.rules_vw` compiled: the same formulas in the same order, so the same bits at float64.
+
+The features of the example are first..last; `slots` has where each stands in the table, whose numbers are `table`:
+slots[j] is the position of its weight, slots[j] + 1 and + 2 those of its state. All arithmetic is float64; a
+float32 table rounds when it stores.
+"""
+import math
+
+import numpy as np
+from numba import njit
+
+import linear.kernels.layout as at
+
+
+@njit(error_model="numpy")
+def store(table, place, value, reals):
+    top = reals[at.LARGEST_STORED]
+    table[place] = max(-top, min(top, value))
+
+
+@njit(error_model="numpy")
+def read(table, place, ints, reals):
+    """`DictLearner.read`."""
+    stored = np.float64(table[place])
+    if ints[at.RULE] == at.ASGD:
+        return stored - table[place + 1] / max(1, ints[at.T])
+    if ints[at.CUTS]:
+        size = max(0.0, abs(stored) - max(0.0, reals[at.CUT] - table[place + ints[at.CUTS]]))
+        stored = -size if stored < 0.0 else size
+    return stored * reals[at.SCALE]
+
+
+@njit(error_model="numpy")
+def write(table, place, value, ints, reals):
+    """`DictLearner.write`."""
+    store(table, place, value / reals[at.SCALE], reals)
+    if ints[at.CUTS]:
+        store(table, place + ints[at.CUTS], reals[at.CUT], reals)
+
+
+@njit(error_model="numpy")
+def rescale(table, ints, reals, factor):
+    """`DictLearner.rescale`."""
+    reals[at.SCALE] *= factor
+    if reals[at.SCALE] < 1e-9:
+        keys = table.view(np.uint64)
+        stride, per_word = ints[at.STRIDE], table.size // keys.size
+        for slot in range(0, keys.size, stride):
+            if keys[slot] != np.uint64(0):
+                place = (slot + 1) * per_word
+                store(table, place, read(table, place, ints, reals), reals)
+                if ints[at.CUTS]:
+                    table[place + ints[at.CUTS]] = 0.0
+        reals[at.SCALE], reals[at.CUT] = 1.0, 0.0
+
+
+@njit(error_model="numpy")
+def shrink(table, ints, reals, rate):
+    """`DictLearner.shrink`."""
+    if reals[at.L1] != 0.0:
+        reals[at.CUT] += rate * reals[at.L1] / reals[at.SCALE]
+    if reals[at.L2] != 0.0:
+        rescale(table, ints, reals, 1.0 / (1.0 + rate * reals[at.L2]))
+
+
+@njit(error_model="numpy")
+def push_of(loss, y, m):
+    """`losses`: -y dL/dm."""
+    if loss == at.HINGE_LOSS:
+        return 1.0 if y * m < 1.0 else 0.0
+    if loss == at.SQUARED_HINGE:
+        return 2.0 * max(0.0, 1.0 - y * m)
+    if loss == at.LOGISTIC:
+        if y * m > 0.0:
+            return math.exp(-y * m) / (1.0 + math.exp(-y * m))
+        return 1.0 / (1.0 + math.exp(y * m))
+    return 2.0 * (1.0 - y * m)
+
+
+@njit(error_model="numpy")
+def add(table, slots, values, first, last, scale, ints, reals):
+    """w_i += scale x_i."""
+    for j in range(first, last):
+        write(table, slots[j], read(table, slots[j], ints, reals) + scale * values[j], ints, reals)
+
+
+@njit(error_model="numpy")
+def rate_of(ints, reals):
+    return reals[at.LR] * (reals[at.INITIAL_T] + ints[at.T]) ** -reals[at.POWER_T]
+
+
+@njit(error_model="numpy")
+def adagrad(table, slots, values, first, last, y, m, h, ints, reals):
+    """`rules.adagrad`; r_i x_i takes the place of x_i in `values`, which the example needs no more."""
+    push = push_of(ints[at.LOSS], y, m)
+    if push != 0.0:
+        gain, q = h * push * push, 0.0
+        for j in range(first, last):
+            x, place = values[j], slots[j] + 1
+            total = table[place] + gain * x * x
+            store(table, place, total, reals)
+            r = 1.0 / (math.sqrt(total) + 1e-10)
+            q += x * x * r
+            values[j] = x * r
+        u = reals[at.LR] * h * push
+        if ints[at.LOSS] != at.LOGISTIC:
+            u = min(u, (1.0 - y * m) / q)
+        if ints[at.CUTS] or reals[at.L2] != 0.0:
+            add(table, slots, values, first, last, y * u, ints, reals)
+        else:
+            for j in range(first, last):
+                store(table, slots[j], table[slots[j]] + y * u * values[j], reals)
+    shrink(table, ints, reals, reals[at.LR] * h)
+
+
+@njit(error_model="numpy")
+def asgd(table, slots, values, first, last, y, h, initial, ints, reals):
+    """`rules.asgd`."""
+    current = initial
+    for j in range(first, last):
+        current += table[slots[j]] * values[j]
+    push = push_of(ints[at.LOSS], y, current)
+    if push == 0.0:
+        return
+    step = rate_of(ints, reals) * h * push * y
+    for j in range(first, last):
+        place = slots[j]
+        store(table, place, table[place] + step * values[j], reals)
+        store(table, place + 1, table[place + 1] + (ints[at.T] - 1) * (step * values[j]), reals)
+
+
+@njit(error_model="numpy")
+def ftrl(table, slots, values, first, last, y, m, h, ints, reals):
+    """`rules.ftrl`."""
+    push, lr = push_of(ints[at.LOSS], y, m), reals[at.LR]
+    if push == 0.0:
+        return
+    for j in range(first, last):
+        place = slots[j]
+        g, n = -h * push * y * values[j], np.float64(table[place + 2])
+        total = n + g * g
+        z = table[place + 1] + g - (math.sqrt(total) - math.sqrt(n)) / lr * table[place]
+        rest = max(0.0, abs(z) - reals[at.L1])
+        store(table, place, (-rest if z > 0.0 else rest) / ((1.0 + math.sqrt(total)) / lr + reals[at.L2]), reals)
+        store(table, place + 1, z, reals)
+        store(table, place + 2, total, reals)
+
+
+@njit(error_model="numpy")
+def variance(table, slots, values, first, last):
+    total = 0.0
+    for j in range(first, last):
+        total += table[slots[j] + 1] * values[j] * values[j]
+    return total
+
+
+@njit(error_model="numpy")
+def confident_step(table, slots, values, first, last, scale, beta, reals):
+    for j in range(first, last):
+        place, x = slots[j], values[j]
+        s = np.float64(table[place + 1])
+        store(table, place, table[place] + scale * s * x, reals)
+        store(table, place + 1, max(reals[at.FLOOR], s - beta * s * s * x * x), reals)
+
+
+@njit(error_model="numpy")
+def scw2(table, slots, values, first, last, y, m, h, reals):
+    """`rules.scw2`."""
+    v, phi, ym = variance(table, slots, values, first, last), reals[at.PHI], y * m
+    if not phi * math.sqrt(v) > ym:
+        return
+    p, n = phi * phi, v + 0.5 / (h * reals[at.C])
+    root = math.sqrt(p * ym * ym * v * v + 4.0 * n * v * (n + v * p))
+    alpha = (-(2.0 * n + p * v) * ym + phi * root) / (2.0 * (n * n + n * v * p))
+    if not 0.0 < alpha <= 1e100:
+        return
+    root = (-alpha * v * phi + math.sqrt(alpha * alpha * v * v * p + 4.0 * v)) / 2.0
+    confident_step(table, slots, values, first, last, alpha * y, alpha * phi / (root + v * alpha * phi), reals)
+
+
+@njit(error_model="numpy")
+def squared_length(values, first, last):
+    total = 0.0
+    for j in range(first, last):
+        total += values[j] * values[j]
+    return total
+
+
+@njit(error_model="numpy")
+def pegasos(table, slots, values, first, last, y, m, h, ints, reals):
+    """`rules.pegasos`."""
+    t = reals[at.INITIAL_T] + ints[at.T]
+    if t > 1.0:
+        rescale(table, ints, reals, 1.0 - 1.0 / t)
+    if y * m < 1.0:
+        add(table, slots, values, first, last, h / (reals[at.LAM] * t) * y, ints, reals)

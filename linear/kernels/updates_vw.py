@@ -1,0 +1,88 @@
+"""`linear.rules_vw` compiled, line by line."""
+import math
+
+import numpy as np
+from numba import njit
+
+import linear.kernels.layout as at
+from linear.kernels.updates import push_of, store
+
+
+@njit(error_model="numpy")
+def nag(table, slots, values, first, last, y, m, h, ints, reals):
+    """`rules_vw.nag`."""
+    push, p = push_of(ints[at.LOSS], y, m), reals[at.POWER_T]
+    if push == 0.0 or ints[at.LOSS] != at.LOGISTIC and y * m == 1.0:
+        return
+    adaptive, normalized = ints[at.ADAPTIVE], ints[at.NORMALIZED]
+    e = 1.0 - p if adaptive else 1.0
+    gain, q, norm = h * push * push, 0.0, 0.0
+    for j in range(first, last):
+        x, place, r = values[j], slots[j], 1.0
+        if adaptive:
+            total = table[place + 1] + gain * x * x
+            store(table, place + 1, total, reals)
+            r = 1.0 / math.sqrt(total) if p == 0.5 else total ** -p
+        if normalized:
+            size = np.float64(table[place + 2])
+            if abs(x) > size:
+                if size > 0.0:
+                    store(table, place, table[place] * power(size / abs(x), e), reals)
+                size = abs(x)
+                store(table, place + 2, size, reals)
+            norm += x * x / (size * size)
+            r /= power(size, e)
+        q += x * x * r
+        values[j] = x * r
+    c = 1.0
+    if normalized:
+        reals[at.X] += h * norm
+        reals[at.SUM] += h
+        c = (reals[at.SUM] / reals[at.X]) ** e
+    u = c * step(ints[at.LOSS], y, m, rate(ints, reals) * h, c * q, ints[at.INVARIANT])
+    for j in range(first, last):
+        store(table, slots[j], table[slots[j]] + u * values[j], reals)
+
+
+@njit(error_model="numpy")
+def step(loss, y, m, eta, q, invariant):
+    """`rules_vw.step`."""
+    if loss == at.HINGE_LOSS:
+        return y * (1.0 - y * m) / q if invariant and eta * q > 1.0 - y * m else y * eta
+    if loss == at.SQUARED:
+        if not invariant or eta * q < 1e-6:
+            return 2.0 * (y - m) * eta
+        return (y - m) * (1.0 - math.exp(-2.0 * eta * q)) / q
+    d = math.exp(y * m)
+    if not invariant or eta * q < 1e-6:
+        return y * eta / (1.0 + d)
+    return -(y * w_exp_minus(eta * q + y * m + d) + m) / q
+
+
+@njit(error_model="numpy")
+def w_exp_minus(x):
+    """`rules_vw._w_exp_minus`."""
+    if x >= 1.0:
+        w = 0.86 * x + 0.01
+        r = x - math.log(w) - w
+    else:
+        w = math.exp(0.8 * x - 0.65)
+        r = 0.2 * x + 0.65 - w
+    t = 1.0 + w
+    u = 2.0 * t * (t + 2.0 * r / 3.0)
+    return w * (1.0 + r / t * (u - r) / (u - 2.0 * r)) - x
+
+
+@njit(error_model="numpy")
+def power(ratio, e):
+    """`rules_vw._power`."""
+    return ratio if e == 0.5 else ratio * ratio if e == 1.0 else (ratio * ratio) ** e
+
+
+@njit(error_model="numpy")
+def rate(ints, reals):
+    """`rules_vw._rate`."""
+    if ints[at.ADAPTIVE]:
+        return reals[at.LR]
+    eta = reals[at.LR] * (reals[at.INITIAL_T] + reals[at.SEEN]) ** -reals[at.POWER_T]
+    return eta if ints[at.NORMALIZED] else eta * reals[at.INITIAL_T] ** reals[at.POWER_T]
