@@ -19,11 +19,11 @@ class Platt:
     since H only grows; `forget` below 1 multiplies H before each step and so keeps about 1 / (1 - forget) examples.
 
     >>> platt = Platt()
-    >>> for round in range(300):
-    ...     platt.learn(2.0, -1 if round % 5 == 0 else 1)      # margin 2: right four times of five
-    ...     platt.learn(-2.0, 1 if round % 5 == 0 else -1)
+    >>> for day in range(300):
+    ...     platt.learn(2.0, -1 if day % 5 == 0 else 1)      # margin 2: right four times of five
+    ...     platt.learn(-2.0, 1 if day % 5 == 0 else -1)
     >>> round(platt.probability(2.0), 2), round(platt.probability(0.0), 2)
-    (0.8, 0.5)
+    (0.79, 0.5)
     """
 
     def __init__(self, forget=1.0):

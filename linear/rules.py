@@ -131,8 +131,8 @@ def adagrad(learner, features, y, m, h):
             q += x * x * r
             steps.append(x * r)
         u = learner.lr * h * push
-        if learner.loss.ends:
-            u = min(u, (1.0 - y * m) / q)
+        if learner.loss.ends and u * q > 1.0 - y * m:
+            u = (1.0 - y * m) / q
         for (key, _), step in zip(features, steps):
             learner.write(key, learner.read(key) + y * u * step)
     learner.shrink(learner.lr * h)

@@ -24,7 +24,7 @@ def nag(learner, features, y, m, h):
     and where neither adaptive nor normalized also times initial_t^p.
     """
     push = learner.loss.push(y, m)
-    if push == 0.0 or not learner.loss.value(y, m) > 0.0:
+    if push == 0.0:
         return
     weights, G, N, p = learner.weights, learner.state["G"], learner.state["N"], learner.power_t
     e = 1.0 - p if learner.adaptive else 1.0

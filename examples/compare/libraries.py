@@ -37,6 +37,9 @@ class Ours:
     def state(self, module):
         return module.state_dict()
 
+    def load(self, module, arrays):
+        module.load_state_dict(arrays)
+
     def clip(self, name):
         return getattr(tg.clip, name)
 
@@ -104,6 +107,9 @@ class PyTorch:
 
     def state(self, module):
         return {k: v.numpy() for k, v in module.state_dict().items()}
+
+    def load(self, module, arrays):
+        module.load_state_dict({k: self.torch.tensor(a) for k, a in arrays.items()})
 
     def clip(self, name):
         """PyTorch's own, or where it has none the few lines that its users write."""

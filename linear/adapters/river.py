@@ -2,7 +2,7 @@
 
     from river import evaluate, metrics
     from linear.adapters.river import HingeClassifier
-    evaluate.progressive_val_score(dataset, HingeClassifier(crosses=("user*tags",)), metrics.Accuracy())
+    evaluate.progressive_val_score(dataset, HingeClassifier(crosses="user*tags"), metrics.Accuracy())
 """
 from river import base
 
@@ -23,7 +23,7 @@ class HingeClassifier(base.Classifier):
     Parameters
     ----------
     crosses
-        Products of fields: "a*b", several with commas between or as a tuple.
+        Products of fields: "a*b,c*d". A string, since river takes a tuple for a class and its arguments.
     rule
         How weights change: "adagrad", "sgd", "perceptron", "pa", "pa1", "pa2", ... (`linear.rules.RULES`).
     lr
@@ -40,13 +40,13 @@ class HingeClassifier(base.Classifier):
     >>> from river import datasets, evaluate, metrics, preprocessing
     >>> model = preprocessing.StandardScaler() | HingeClassifier()
     >>> evaluate.progressive_val_score(datasets.Phishing(), model, metrics.Accuracy())
-    Accuracy: 88.80%
+    Accuracy: 89.60%
     """
 
-    def __init__(self, crosses=(), rule="adagrad", lr=None, constant=True, calibrate=False, engine="dict"):
+    def __init__(self, crosses="", rule="adagrad", lr=None, constant=True, calibrate=False, engine="dict"):
         self.crosses, self.rule, self.lr, self.constant = crosses, rule, lr, constant
         self.calibrate, self.engine = calibrate, engine
-        self.model = HingeSVM(crosses=crosses, rule=rule, lr=lr, constant=constant, engine=engine, dtype="float64")
+        self.model = HingeSVM(crosses=crosses or (), rule=rule, lr=lr, constant=constant, engine=engine, dtype="float64")
         self.platt = Platt() if calibrate else None
 
     @property

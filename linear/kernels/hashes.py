@@ -13,6 +13,7 @@ A, B, C = np.uint64(hashing.A), np.uint64(hashing.B), np.uint64(hashing.C)
 SEED = np.uint64(hashing.S)
 NAMELESS = np.uint64(hashing.hash64(b""))              # the seed of the field without a name
 CONSTANT = np.uint64(hashing.hash64(b"Constant", hashing.hash64(b"")))
+VW_CONSTANT = np.uint64(hashing.VW_CONSTANT)
 ONES, TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 BLANKS, COLONS, BARS = np.uint64(0x2121212121212121), np.uint64(0x3A3A3A3A3A3A3A3A), np.uint64(0x7C7C7C7C7C7C7C7C)
 HALF, ONE, LOW32 = np.uint64(32), np.uint64(1), np.uint64(0xFFFFFFFF)

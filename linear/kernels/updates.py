@@ -13,8 +13,8 @@ import linear.kernels.layout as at
 
 
 @njit(error_model="numpy")
-def store(table, place, value, reals):
-    top = reals[at.LARGEST_STORED]
+def store(table, place, value, top):
+    """Round to the table's type, short of infinity."""
     table[place] = max(-top, min(top, value))
 
 
@@ -33,14 +33,16 @@ def read(table, place, ints, reals):
 @njit(error_model="numpy")
 def write(table, place, value, ints, reals):
     """`DictLearner.write`."""
-    store(table, place, value / reals[at.SCALE], reals)
+    top = reals[at.LARGEST_STORED]
+    store(table, place, value / reals[at.SCALE], top)
     if ints[at.CUTS]:
-        store(table, place + ints[at.CUTS], reals[at.CUT], reals)
+        store(table, place + ints[at.CUTS], reals[at.CUT], top)
 
 
 @njit(error_model="numpy")
 def rescale(table, ints, reals, factor):
     """`DictLearner.rescale`."""
+    top = reals[at.LARGEST_STORED]
     reals[at.SCALE] *= factor
     if reals[at.SCALE] < 1e-9:
         keys = table.view(np.uint64)
@@ -48,7 +50,7 @@ def rescale(table, ints, reals, factor):
         for slot in range(0, keys.size, stride):
             if keys[slot] != np.uint64(0):
                 place = (slot + 1) * per_word
-                store(table, place, read(table, place, ints, reals), reals)
+                store(table, place, read(table, place, ints, reals), top)
                 if ints[at.CUTS]:
                     table[place + ints[at.CUTS]] = 0.0
         reals[at.SCALE], reals[at.CUT] = 1.0, 0.0
@@ -86,111 +88,109 @@ def add(table, slots, values, first, last, scale, ints, reals):
 
 @njit(error_model="numpy")
 def rate_of(ints, reals):
+    """`rules._rate`."""
     return reals[at.LR] * (reals[at.INITIAL_T] + ints[at.T]) ** -reals[at.POWER_T]
 
 
 @njit(error_model="numpy")
-def adagrad(table, slots, values, first, last, y, m, h, ints, reals):
-    """`rules.adagrad`; r_i x_i takes the place of x_i in `values`, which the example needs no more."""
-    push = push_of(ints[at.LOSS], y, m)
-    if push != 0.0:
-        gain, q = h * push * push, 0.0
+def adagrad(table, slots, values, first, last, y, m, h, push, ints, reals):
+    """`rules.adagrad` without its last line; r_i x_i takes the place of x_i in `values`, which nobody needs any more."""
+    top, gain, q = reals[at.LARGEST_STORED], h * push * push, 0.0
+    for j in range(first, last):
+        x, place = values[j], slots[j] + 1
+        total = table[place] + gain * x * x
+        store(table, place, total, top)
+        r = 1.0 / (math.sqrt(total) + 1e-10)
+        q += x * x * r
+        values[j] = x * r
+    u = reals[at.LR] * h * push
+    if ints[at.LOSS] != at.LOGISTIC and u * q > 1.0 - y * m:
+        u = (1.0 - y * m) / q
+    if ints[at.CUTS] or reals[at.SCALE] != 1.0:
+        add(table, slots, values, first, last, y * u, ints, reals)
+    else:
         for j in range(first, last):
-            x, place = values[j], slots[j] + 1
-            total = table[place] + gain * x * x
-            store(table, place, total, reals)
-            r = 1.0 / (math.sqrt(total) + 1e-10)
-            q += x * x * r
-            values[j] = x * r
-        u = reals[at.LR] * h * push
-        if ints[at.LOSS] != at.LOGISTIC:
-            u = min(u, (1.0 - y * m) / q)
-        if ints[at.CUTS] or reals[at.L2] != 0.0:
-            add(table, slots, values, first, last, y * u, ints, reals)
-        else:
-            for j in range(first, last):
-                store(table, slots[j], table[slots[j]] + y * u * values[j], reals)
-    shrink(table, ints, reals, reals[at.LR] * h)
+            store(table, slots[j], table[slots[j]] + y * u * values[j], top)
 
 
 @njit(error_model="numpy")
-def asgd(table, slots, values, first, last, y, h, initial, ints, reals):
-    """`rules.asgd`."""
+def asgd_push(table, slots, values, first, last, y, initial, ints):
+    """The push at the current weights, not at their mean, in `rules.asgd`."""
     current = initial
     for j in range(first, last):
-        current += table[slots[j]] * values[j]
-    push = push_of(ints[at.LOSS], y, current)
-    if push == 0.0:
-        return
-    step = rate_of(ints, reals) * h * push * y
-    for j in range(first, last):
-        place = slots[j]
-        store(table, place, table[place] + step * values[j], reals)
-        store(table, place + 1, table[place + 1] + (ints[at.T] - 1) * (step * values[j]), reals)
+        current += (np.float64(table[slots[j]]) if slots[j] >= 0 else 0.0) * values[j]
+    return push_of(ints[at.LOSS], y, current)
 
 
 @njit(error_model="numpy")
-def ftrl(table, slots, values, first, last, y, m, h, ints, reals):
+def asgd(table, slots, values, first, last, y, h, push, ints, reals):
+    """`rules.asgd` after its push is known."""
+    top, step = reals[at.LARGEST_STORED], rate_of(ints, reals) * h * push * y
+    for j in range(first, last):
+        place = slots[j]
+        store(table, place, table[place] + step * values[j], top)
+        store(table, place + 1, table[place + 1] + (ints[at.T] - 1) * (step * values[j]), top)
+
+
+@njit(error_model="numpy")
+def ftrl(table, slots, values, first, last, y, h, push, reals):
     """`rules.ftrl`."""
-    push, lr = push_of(ints[at.LOSS], y, m), reals[at.LR]
-    if push == 0.0:
-        return
+    top, lr = reals[at.LARGEST_STORED], reals[at.LR]
     for j in range(first, last):
         place = slots[j]
         g, n = -h * push * y * values[j], np.float64(table[place + 2])
         total = n + g * g
         z = table[place + 1] + g - (math.sqrt(total) - math.sqrt(n)) / lr * table[place]
         rest = max(0.0, abs(z) - reals[at.L1])
-        store(table, place, (-rest if z > 0.0 else rest) / ((1.0 + math.sqrt(total)) / lr + reals[at.L2]), reals)
-        store(table, place + 1, z, reals)
-        store(table, place + 2, total, reals)
+        store(table, place, (-rest if z > 0.0 else rest) / ((1.0 + math.sqrt(total)) / lr + reals[at.L2]), top)
+        store(table, place + 1, z, top)
+        store(table, place + 2, total, top)
 
 
 @njit(error_model="numpy")
 def variance(table, slots, values, first, last):
+    """sum_i S_i x_i^2; the variance of a feature never seen is 1."""
     total = 0.0
     for j in range(first, last):
-        total += table[slots[j] + 1] * values[j] * values[j]
+        total += (np.float64(table[slots[j] + 1]) if slots[j] >= 0 else 1.0) * values[j] * values[j]
     return total
 
 
 @njit(error_model="numpy")
 def confident_step(table, slots, values, first, last, scale, beta, reals):
+    """`rules._confident_step`."""
+    top, floor = reals[at.LARGEST_STORED], reals[at.FLOOR]
     for j in range(first, last):
         place, x = slots[j], values[j]
         s = np.float64(table[place + 1])
-        store(table, place, table[place] + scale * s * x, reals)
-        store(table, place + 1, max(reals[at.FLOOR], s - beta * s * s * x * x), reals)
+        store(table, place, table[place] + scale * s * x, top)
+        store(table, place + 1, max(floor, s - beta * s * s * x * x), top)
 
 
 @njit(error_model="numpy")
-def scw2(table, slots, values, first, last, y, m, h, reals):
-    """`rules.scw2`."""
-    v, phi, ym = variance(table, slots, values, first, last), reals[at.PHI], y * m
+def scw2_alpha(v, ym, h, reals):
+    """alpha of `rules.scw2`, 0 where it does not move."""
+    phi = reals[at.PHI]
     if not phi * math.sqrt(v) > ym:
-        return
+        return 0.0
     p, n = phi * phi, v + 0.5 / (h * reals[at.C])
     root = math.sqrt(p * ym * ym * v * v + 4.0 * n * v * (n + v * p))
     alpha = (-(2.0 * n + p * v) * ym + phi * root) / (2.0 * (n * n + n * v * p))
-    if not 0.0 < alpha <= 1e100:
-        return
-    root = (-alpha * v * phi + math.sqrt(alpha * alpha * v * v * p + 4.0 * v)) / 2.0
+    return alpha if 0.0 < alpha <= 1e100 else 0.0
+
+
+@njit(error_model="numpy")
+def scw2(table, slots, values, first, last, y, v, alpha, reals):
+    """`rules.scw2` after its alpha is known."""
+    phi = reals[at.PHI]
+    root = (-alpha * v * phi + math.sqrt(alpha * alpha * v * v * (phi * phi) + 4.0 * v)) / 2.0
     confident_step(table, slots, values, first, last, alpha * y, alpha * phi / (root + v * alpha * phi), reals)
 
 
 @njit(error_model="numpy")
 def squared_length(values, first, last):
+    """sum_i x_i^2."""
     total = 0.0
     for j in range(first, last):
         total += values[j] * values[j]
     return total
-
-
-@njit(error_model="numpy")
-def pegasos(table, slots, values, first, last, y, m, h, ints, reals):
-    """`rules.pegasos`."""
-    t = reals[at.INITIAL_T] + ints[at.T]
-    if t > 1.0:
-        rescale(table, ints, reals, 1.0 - 1.0 / t)
-    if y * m < 1.0:
-        add(table, slots, values, first, last, h / (reals[at.LAM] * t) * y, ints, reals)

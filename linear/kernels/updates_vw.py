@@ -5,15 +5,13 @@ import numpy as np
 from numba import njit
 
 import linear.kernels.layout as at
-from linear.kernels.updates import push_of, store
+from linear.kernels.updates import store
 
 
 @njit(error_model="numpy")
-def nag(table, slots, values, first, last, y, m, h, ints, reals):
-    """`rules_vw.nag`."""
-    push, p = push_of(ints[at.LOSS], y, m), reals[at.POWER_T]
-    if push == 0.0 or ints[at.LOSS] != at.LOGISTIC and y * m == 1.0:
-        return
+def nag(table, slots, values, first, last, y, m, h, push, ints, reals):
+    """`rules_vw.nag` after its push is known."""
+    top, p = reals[at.LARGEST_STORED], reals[at.POWER_T]
     adaptive, normalized = ints[at.ADAPTIVE], ints[at.NORMALIZED]
     e = 1.0 - p if adaptive else 1.0
     gain, q, norm = h * push * push, 0.0, 0.0
@@ -21,15 +19,15 @@ def nag(table, slots, values, first, last, y, m, h, ints, reals):
         x, place, r = values[j], slots[j], 1.0
         if adaptive:
             total = table[place + 1] + gain * x * x
-            store(table, place + 1, total, reals)
+            store(table, place + 1, total, top)
             r = 1.0 / math.sqrt(total) if p == 0.5 else total ** -p
         if normalized:
             size = np.float64(table[place + 2])
             if abs(x) > size:
                 if size > 0.0:
-                    store(table, place, table[place] * power(size / abs(x), e), reals)
+                    store(table, place, table[place] * power(size / abs(x), e), top)
                 size = abs(x)
-                store(table, place + 2, size, reals)
+                store(table, place + 2, size, top)
             norm += x * x / (size * size)
             r /= power(size, e)
         q += x * x * r
@@ -41,7 +39,7 @@ def nag(table, slots, values, first, last, y, m, h, ints, reals):
         c = (reals[at.SUM] / reals[at.X]) ** e
     u = c * step(ints[at.LOSS], y, m, rate(ints, reals) * h, c * q, ints[at.INVARIANT])
     for j in range(first, last):
-        store(table, slots[j], table[slots[j]] + u * values[j], reals)
+        store(table, slots[j], table[slots[j]] + u * values[j], top)
 
 
 @njit(error_model="numpy")

@@ -30,6 +30,11 @@ def _softplus_rule(g, z, x, beta, threshold):
     return g * np.where(beta * x > threshold, 1, sigmoid(beta * x) if isinstance(x, Tensor) else _sigmoid(beta * x))
 
 
+def single(number):
+    """A number as float32 holds it."""
+    return float(np.float32(number))
+
+
 def _softmax(x, axis):
     e = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))    # `initial`: the axis may be empty
     return e / e.sum(axis=axis, keepdims=True)
@@ -53,6 +58,10 @@ _leaky = op("leaky_relu", lambda x, slope: np.where(x > 0, x, x * slope),
             lambda g, z, x, slope: np.where(x > 0, g, g * slope))
 _elu = op("elu", lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
           lambda g, z, x, alpha: np.where(x > 0, g, g * (alpha * np.exp(np.minimum(x, 0)))))
+# PyTorch takes these two slopes from a constant that it holds in float32, for float64 input too (4e-8 off): so do we.
+_celu = op("celu", lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha)),
+           lambda g, z, x, alpha: np.where(x > 0, g, g * (alpha / single(alpha) * np.exp(np.minimum(x, 0) / single(alpha)))))
+_hard_sigmoid = op("hardsigmoid", lambda x: np.clip(x + 3, 0, 6) / 6, lambda g, z, x: g * ((x > -3) & (x < 3)) * single(1 / 6))
 _soft_plus = op("softplus", _softplus, _softplus_rule)
 _soft_max = op("softmax", _softmax, lambda g, z, x, axis: z * (g - (g * z).sum(axis=axis, keepdims=True)))
 _log_soft_max = op("log_softmax", _log_softmax, lambda g, z, x, axis: g - np.exp(z) * g.sum(axis=axis, keepdims=True))
@@ -106,7 +115,7 @@ def celu(x, alpha=1.0):
     >>> round(celu(Tensor([-1.0]), 2.0).item(), 4)
     -0.7869
     """
-    return alpha * _elu(x / alpha, 1.0)
+    return _celu(x, alpha)
 
 
 def gelu(x, approximate="none"):
@@ -164,7 +173,7 @@ def hardsigmoid(x):
     >>> hardsigmoid(Tensor([-4.0, 0.0]))
     Tensor([0. , 0.5], dtype=float32)
     """
-    return _hard(x + 3, 0, 6) / 6
+    return _hard_sigmoid(x)
 
 
 def hardswish(x):

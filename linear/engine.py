@@ -1,0 +1,232 @@
+"""The compiled learner: the dictionary learner's twin over a hash table, with loops that go from text to weights.
+
+`reference.DictLearner` defines what it does; at dtype float64 the weights agree bit for bit. Keys are integers: exact
+64-bit hashes in a table that doubles, or VW's indices (`bits=`). The loops stand in `linear.kernels`.
+"""
+import mmap
+from array import array
+
+import numpy as np
+
+import linear.kernels.layout as at
+from linear.features import FeatureError
+from linear.kernels.lines import run
+from linear.kernels.table import move
+from linear.progress import Totals
+from linear.reference import LARGEST_MARGIN, SCALARS
+from linear.rules import RULES
+
+FULLEST = 2 / 3                    # a table fuller than this doubles
+LIMITS = {"float64": (1e-50, 1e50), "float32": (1e-12, 1e12)}     # of |value|, so that squares fit the stored type
+_REALS = {"seen": at.SEEN, "scale": at.SCALE, "cut": at.CUT, "X": at.X, "T": at.SUM, "low": at.LOW, "high": at.HIGH}
+_TOTALS = (("examples", at.EXAMPLES), ("features", at.FEATURES)), (("weight", at.WEIGHT), ("hinge_sum", at.HINGE),
+                                                                 ("zero_one_sum", at.ZERO_ONE))
+_INDEX = np.uint64((1 << 63) - 1)
+
+
+class CompiledLearner:
+    """Weights by integer key in a hash table, changed by compiled loops. The options are HingeSVM's.
+
+    >>> learner = CompiledLearner("perceptron", dtype="float64")
+    >>> learner.learn([(17, 1.0), (99, 0.5)], y=1), learner.margin([(99, 0.5), (3, 1.0)])
+    (0.0, 0.25)
+    >>> sorted(learner.items())
+    [(17, 1.0), (99, 0.5)]
+    """
+
+    def __init__(self, rule="adagrad", lr=None, loss="hinge", l1=0.0, l2=0.0, C=1.0, r=1.0, phi=1.0, lam=1e-4, floor=0.0,
+                 power_t=0.0, initial_t=0.0, adaptive=True, normalized=True, invariant=True, dtype="float32", bits=None,
+                 all_=False, constant=True, crosses=()):
+        self.rule, self.dtype, self.bits = rule, dtype, bits
+        self.states = list(RULES[rule].state) + ["cut"] * bool(l1 and rule != "ftrl")
+        self.ints = np.zeros(at.CROSS + at.CROSS_WIDTH * max(1, len(crosses)), np.int64)
+        self.reals = np.zeros(at.REALS)
+        self.work, self.results = np.zeros(3 * 1024, np.uint64), np.zeros(0)
+        ints, reals = self.ints, self.reals
+        ints[at.RULE], ints[at.LOSS] = at.RULES.index(rule), at.LOSSES.index(loss)
+        ints[at.BITS], ints[at.HASH_ALL], ints[at.CONSTANT] = bits or 0, all_, constant
+        ints[at.ADAPTIVE], ints[at.NORMALIZED], ints[at.INVARIANT] = adaptive, normalized, invariant
+        ints[at.VALUES] = 1 + len(self.states)
+        ints[at.CUTS] = self.states.index("cut") + 1 if "cut" in self.states else 0
+        ints[at.STRIDE] = 1 + (int(ints[at.VALUES]) * np.dtype(dtype).itemsize + 7) // 8
+        ints[at.CROSSES] = len(crosses)
+        for i, cross in enumerate(crosses):
+            ints[at.CROSS + i * at.CROSS_WIDTH:][:len(cross)] = cross
+        lr = RULES[rule].lr if lr is None else lr
+        reals[at.LR:at.INITIAL_T + 1] = lr or 0.0, l1, l2, C, r, phi, lam, floor, power_t, initial_t
+        reals[at.SCALE] = 1.0
+        reals[at.LOW], reals[at.HIGH] = (-50.0, 50.0) if loss == "logistic" else (0.0, 0.0)
+        reals[at.SMALLEST], reals[at.LARGEST] = LIMITS[dtype]
+        reals[at.LARGEST_MARGIN] = LARGEST_MARGIN[dtype]
+        reals[at.LARGEST_STORED] = 3.4e38 if dtype == "float32" else np.inf
+        self.table = None
+        self._allocate(1 << bits if bits else 1 << 10)
+
+    t = property(lambda self: int(self.ints[at.T]))
+
+    def __len__(self):
+        return int(self.ints[at.COUNT])
+
+    def margin(self, features, initial=0.0):
+        """`DictLearner.margin`."""
+        return self._take(features, 0.0, 0.0, initial)
+
+    def learn(self, features, y, weight=1.0, initial=0.0):
+        """`DictLearner.learn`."""
+        return self._take(features, y, weight, initial)
+
+    def clamped(self, margin):
+        """`DictLearner.clamped`."""
+        return min(max(margin, float(self.reals[at.LOW])), float(self.reals[at.HIGH])) if self.rule == "nag" else margin
+
+    def weight(self, key, default=None):
+        """The weight of a key, `default` where it is not stored."""
+        key, stride = key | 1 << 63 if self.bits else key, int(self.ints[at.STRIDE])
+        keys, mask = self.table.view(np.uint64), int(self.ints[at.MASK])
+        slot = key & mask
+        while (held := int(keys[slot * stride])) != key:
+            if held == 0:
+                return default
+            slot = (slot + 1) & mask
+        return float(self._read(self._rows(np.array([slot])))[0])
+
+    def items(self):
+        """(key, weight) of every feature stored."""
+        keys, rows = self._stored()
+        return zip(keys.tolist(), self._read(rows).tolist())
+
+    def columns(self):
+        """`DictLearner.columns`."""
+        keys, rows = self._stored()
+        order = np.argsort(keys)
+        kind = "d" if self.dtype == "float64" else "f"
+        names = ["weight", *self.states]
+        return array("Q", keys[order].tobytes()), {name: array(kind, np.ascontiguousarray(rows[order, i]).tobytes())
+                                                   for i, name in enumerate(names)}
+
+    def scalars(self):
+        """`DictLearner.scalars`."""
+        return {"t": self.t, **{name: float(self.reals[place]) for name, place in _REALS.items()}}
+
+    def restore(self, keys, columns, scalars):
+        """`DictLearner.restore`."""
+        keys = np.array(keys, np.uint64)
+        if self.bits:
+            keys |= np.uint64(1 << 63)
+        elif len(keys) > FULLEST * 1024:
+            self._allocate(1 << int(len(keys) / FULLEST).bit_length())
+        else:
+            self._allocate(1 << 10)
+        block = np.zeros((len(keys), int(self.ints[at.STRIDE])), np.uint64)
+        block[:, 0] = keys
+        values = block.view(self.dtype).reshape(len(keys), -1)
+        offset = values.shape[1] // block.shape[1] if len(keys) else 0
+        for i, name in enumerate(["weight", *self.states]):
+            values[:, offset + i] = columns[name]
+        self.table.view(np.uint64)[:] = 0
+        move(block.reshape(-1), self.table.view(np.uint64), int(self.ints[at.STRIDE]), int(self.ints[at.MASK]))
+        self.ints[at.COUNT], self.ints[at.T] = len(keys), scalars["t"]
+        for name in SCALARS[1:]:
+            self.reals[_REALS[name]] = scalars[name]
+
+    def totals(self):
+        """(examples, features, weight, hinge sum, 0/1 sum) of everything learned."""
+        return (int(self.ints[at.MODEL_EXAMPLES]), int(self.ints[at.MODEL_FEATURES]),
+                *self.reals[at.MODEL_WEIGHT:at.MODEL_WEIGHT + 3].tolist())
+
+    def run(self, text, start, end, learning, stop, totals):
+        """Take text[start:end] through the model; returns (where it stopped, why: one of `kernels.layout`).
+
+        `text` is a uint8 array whose text ends with a newline, 8 bytes before its end or earlier. It stops at an end,
+        at `stop` examples in `totals`, before a line that Python has to read, and where `results` is full.
+        """
+        ints, reals = self.ints, self.reals
+        ints[at.LEARN], ints[at.STOP], ints[at.OUT] = learning, stop, 0
+        for name, place in _TOTALS[0]:
+            ints[place] = getattr(totals, name)
+        for name, place in _TOTALS[1]:
+            reals[place] = getattr(totals, name)
+        while True:
+            start = run(text, start, end, self.table, self.work, self.results, ints, reals)
+            why = int(ints[at.STATUS])
+            if why == at.GROW:
+                self._allocate(2 * (int(ints[at.MASK]) + 1))
+            elif why == at.MORE_ROOM and len(self.work) < 3 << 22:
+                self.work = np.zeros(2 * len(self.work), np.uint64)
+            else:
+                break
+        for name, place in _TOTALS[0]:
+            setattr(totals, name, int(ints[place]))
+        for name, place in _TOTALS[1]:
+            setattr(totals, name, float(reals[place]))
+        return start, at.BY_HAND if why in (at.MORE_ROOM, at.BLOWN_UP) else why
+
+    def _take(self, features, y, h, initial):
+        count = len(features)
+        if 3 * count > len(self.work):
+            self.work = np.zeros(6 * count, np.uint64)
+        room = len(self.work) // 3
+        self.work[:count] = [key for key, _ in features]
+        if self.bits:
+            self.work[:count] |= np.uint64(1 << 63)
+        self.work[room:room + count].view(np.float64)[:] = [value for _, value in features]
+        ints, reals = self.ints, self.reals
+        ints[at.LINE + 2], ints[at.LINE + 3], ints[at.LEARN] = 0, count, 1
+        reals[at.LABEL:at.LABEL + 3] = y, h, initial
+        nothing = self.results[:0]
+        run(_NO_TEXT, 0, 0, self.table, self.work, nothing, ints, reals)
+        while ints[at.STATUS] == at.GROW:
+            self._allocate(2 * (int(ints[at.MASK]) + 1))
+            run(_NO_TEXT, 0, 0, self.table, self.work, nothing, ints, reals)
+        margin = float(reals[at.MARGIN])
+        if ints[at.STATUS] == at.BLOWN_UP:
+            raise FeatureError(f"margin {margin!r} is beyond {float(reals[at.LARGEST_MARGIN]):g}: scale the values down or "
+                               "lower the learning rate")
+        return margin
+
+    def _allocate(self, slots):
+        stride, old = int(self.ints[at.STRIDE]), self.table
+        new = zeros(slots * stride * 8)
+        if old is not None:
+            move(old.view(np.uint64), new.view(np.uint64), stride, slots - 1)
+        self.table = new.view(self.dtype)
+        self.ints[at.MASK], self.ints[at.LIMIT] = slots - 1, slots * 2 if self.bits else int(slots * FULLEST)
+
+    def _rows(self, slots):
+        """The stored numbers of these slots, one row each: weight, then state."""
+        stride = int(self.ints[at.STRIDE])
+        rows = self.table.reshape(-1, self.table.size * stride // self.table.view(np.uint64).size)[slots]
+        return rows[:, self.table.size // self.table.view(np.uint64).size:]
+
+    def _stored(self):
+        """(keys, their rows) of all full slots."""
+        keys = self.table.view(np.uint64)[::int(self.ints[at.STRIDE])]
+        slots = np.flatnonzero(keys)
+        keys = keys[slots]
+        return keys & _INDEX if self.bits else keys, self._rows(slots)
+
+    def _read(self, rows):
+        """`DictLearner.read` for many."""
+        rows = rows.astype(np.float64)
+        stored = rows[:, 0]
+        if self.rule == "asgd":
+            return stored - rows[:, 1] / max(1, self.t)
+        if cut := int(self.ints[at.CUTS]):
+            size = np.maximum(0.0, np.abs(stored) - np.maximum(0.0, self.reals[at.CUT] - rows[:, cut]))
+            stored = np.where(stored < 0.0, -size, size)
+        return stored * self.reals[at.SCALE]
+
+    def __getstate__(self):
+        return {**self.__dict__, "table": np.array(self.table), "work": self.work[:3 * 64].copy(), "results": self.results[:0]}
+
+
+def zeros(size):
+    """`size` zero bytes as an array; huge pages where the system has them, since slots are read in no order."""
+    if size < 1 << 21 or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.zeros(size, np.uint8)
+    memory = mmap.mmap(-1, size)
+    memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)
+
+
+_NO_TEXT = np.zeros(8, np.uint8)
