@@ -1,4 +1,7 @@
 """L-BFGS against PyTorch's recorded runs, several optimizers as one, groups by name and depth, options that are schedules."""
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -79,6 +82,30 @@ def test_lbfgs_says_what_it_needs():
         optim.LBFGS([w], line_search_fn="wolfe")
     with pytest.raises(ValueError, match="several parameter groups"):
         optim.LBFGS([{"params": [w]}, {"params": [nn.Parameter([2.0])]}])
+
+
+@pytest.mark.parametrize("cls", [cls for cls in optim.ALL if cls not in (optim.LBFGS, optim.SparseAdam, optim.Muon, optim.MuonF64)],
+                         ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_a_copy_of_model_and_optimizer_goes_on_alone(cls, clone):
+    model = nn.Linear(3, 2).double()
+    opt = cls(model.named_parameters(), lr=0.01)
+    rng = np.random.default_rng(0)
+    steps = [[rng.standard_normal(p.shape) for p in model.parameters()] for _ in range(4)]
+
+    def run(model, opt, grads):
+        for row in grads:
+            for p, g in zip(model.parameters(), row):
+                p.grad = g.copy()
+            opt.step()
+    run(model, opt, steps[:2])
+    twin, again = clone((model, opt))
+    at = [p.data.copy() for p in model.parameters()]
+    run(twin, again, steps[2:])
+    assert all((p.data == a).all() for p, a in zip(model.parameters(), at))         # the original has not moved
+    run(model, opt, steps[2:])
+    assert all((p.data == q.data).all() for p, q in zip(model.parameters(), twin.parameters()))
+    assert any((p.data != a).any() for p, a in zip(model.parameters(), at))
 
 
 # --- several as one

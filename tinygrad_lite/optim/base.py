@@ -93,7 +93,8 @@ class Optimizer:
         self.known(options)
         self.options.update(options)
         self.t, self.stepped = 0, False
-        self.param_groups, self.slots, self._pools, self._today = [], {}, None, {}
+        self.param_groups, self.slots, self.owners = [], {}, {}        # slots by name, and by id(parameter)
+        self._pools, self._today = None, {}
         if isinstance(params, (Tensor, np.ndarray)) or hasattr(params, "named_parameters"):
             raise TypeError(f"{self.name}: params: got {type(params).__name__}, expected a list of Parameters "
                             "(model.parameters() or model.named_parameters())")
@@ -125,19 +126,20 @@ class Optimizer:
             raise TypeError(f"{self.name}: params: got a set, whose order changes from run to run; expected a list")
         group = {"params": [], **self.options, **{k: v for k, v in group.items() if k != "params"}}
         self.check(group)
-        slots = {}
+        slots, owners = {}, dict(self.owners)
         for p in [params] if isinstance(params, Tensor) else params:
             name, p = p if isinstance(p, tuple) else (getattr(p, "name", None), p)
             if not isinstance(p, Tensor) or not p.is_leaf:
                 raise TypeError(f"{self.name}: got {type(p).__name__}{' made by ' + p.op_name if isinstance(p, Tensor) else ''}, "
                                 "expected Parameters (leaves)")
             name = str(len(self.slots) + len(slots)) if name is None else name
-            twin = next((s.name for s in [*self.slots.values(), *slots.values()] if s.p is p), None)
+            twin = owners.get(id(p))
             if twin is not None or name in self.slots or name in slots:
-                raise ValueError(f"{self.name}: parameter {name!r} appears twice{f' (also as {twin!r})' if twin else ''}")
-            slots[name] = Slot(name, p, group, self.numbers)
+                raise ValueError(f"{self.name}: parameter {name!r} appears twice{f' (also as {twin.name!r})' if twin else ''}")
+            slots[name] = owners[id(p)] = Slot(name, p, group, self.numbers)
             group["params"].append(p)
         self.slots.update(slots)
+        self.owners = owners
         self.param_groups.append(group)
         self._pools = None
 
@@ -266,9 +268,8 @@ class Optimizer:
     # --- saving
     def state_dict(self):
         """All that a later run needs to go on exactly here: clock, options, state by parameter name."""
-        names = {id(s.p): n for n, s in self.slots.items()}
         groups = [{**{k: frozen(v) for k, v in g.items() if k != "params"},
-                   "params": [names[id(p)] for p in g["params"]]} for g in self.param_groups]
+                   "params": [self.owners[id(p)].name for p in g["params"]]} for g in self.param_groups]
         state = {n: {k: v.copy() if hasattr(v, "copy") else v for k, v in s.items()} for n, s in self.state.items()}
         return {"t": self.t, "state": state, "param_groups": groups}
 
@@ -278,8 +279,7 @@ class Optimizer:
         A schedule stays the optimizer's own: a warning tells where another one was saved.
         """
         groups, states = saved["param_groups"], saved["state"]
-        names = {id(s.p): n for n, s in self.slots.items()}
-        mine = [sorted(names[id(p)] for p in g["params"]) for g in self.param_groups]
+        mine = [sorted(self.owners[id(p)].name for p in g["params"]) for g in self.param_groups]
         theirs = [sorted(g["params"]) for g in groups]
         if mine != theirs:
             mine, theirs = [n for g in mine for n in g], [n for g in theirs for n in g]
@@ -312,17 +312,32 @@ class Optimizer:
 
     def fits(self, name, state, rule):
         """Refuse a saved state that is not what the formula keeps; an update_param keeps what it likes."""
-        wanted = {"step": (), **dict.fromkeys(self.numbers, ()), **{k: self.slots[name].p.shape for k in rule.states}} if rule is not None else {"step": ()}
+        wanted = {"step": ()}
+        if rule is not None:
+            wanted.update(dict.fromkeys(self.numbers, ()), **dict.fromkeys(rule.states, self.slots[name].p.shape))
         got = {k: np.shape(v) for k, v in state.items() if rule is not None or k == "step"}
         if got != wanted:
             raise ValueError(f"{self.name}.load_state_dict: state of {name!r}: got {got}, expected {wanted}")
+
+    def __getstate__(self):
+        """For copy and pickle: without the pools, whose views would come apart from their blocks."""
+        kept = {n: (s.p, next(i for i, g in enumerate(self.param_groups) if g is s.group), s.t, dict(s.numbers), s.arrays)
+                for n, s in self.slots.items()}
+        return {**self.__dict__, "slots": kept, "owners": {}, "_pools": None, "_today": {}}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self.slots = {}
+        for name, (p, i, t, numbers, arrays) in state["slots"].items():
+            slot = self.slots[name] = self.owners[id(p)] = Slot(name, p, self.param_groups[i], numbers)
+            slot.own_t, slot.arrays = t, arrays
 
     def before(self, p):
         """For update_param: called before the decay, where a formula measures the parameter first."""
 
     def memory(self, p, key, fill=0.0, shape=None):
         """For update_param: the state array `key` of p, made on first use."""
-        arrays = next(s for s in self.slots.values() if s.p is p).arrays
+        arrays = self.owners[id(p)].arrays
         if key not in arrays:
             arrays[key] = np.full(p.shape if shape is None else shape, fill, p.dtype)
         return arrays[key]

@@ -41,9 +41,7 @@ class MultipleOptimizer:
     def step(self, closure=None):
         loss = closure() if closure is not None else None
         for o in self.optimizers:               # none moves before every gradient has been looked at
-            for _, pools in o.plans():
-                for pool in pools:
-                    pool.gather(o)
+            o.gather()
         self.stepped = any([o.step() for o in self.optimizers])
         return self.stepped if closure is None else loss
 
