@@ -13,13 +13,13 @@ def differentiable(op, t, g, values, parents):
     inputs = [p if p._node is not None else v for p, v in zip(parents, values)] + list(values[len(parents):])
     if op.composite is None:
         for p, rule, x in zip(parents, op.rules, inputs):
-            if p._node is not None:
+            if p._node is not None and rule is not None:
                 h = rule(g, t, *inputs)
                 yield p, fit(h if isinstance(h, Tensor) else Tensor(h), x)
         return
     twins = [unary(SAME)(x) if p._node is not None else x for p, x in zip(parents, inputs)]
     z = op.composite(*twins, *inputs[len(twins):len(inputs) - op.saves])
-    tracked = [i for i, p in enumerate(parents) if p._node is not None]
+    tracked = [i for i, (p, rule) in enumerate(zip(parents, op.rules)) if p._node is not None and rule is not None]
     for i, h in zip(tracked, grad(z, [twins[i] for i in tracked], g, create_graph=True)):
         yield parents[i], h
 

@@ -135,11 +135,7 @@ class Tensor:
         made = ", requires_grad=True" if self._node is LEAF else f", op={self.op_name}" if self.op_name else ""
         return f"Tensor({np.array2string(self.numpy(), 100, separator=', ', prefix='Tensor(', threshold=100)}, dtype={self.dtype}{made})"
 
-    def __len__(self):
-        if not self.shape:
-            raise TypeError("len() of a 0-d Tensor")
-        return self.shape[0]
-
+    def __len__(self): return len(self.data if self.shape else np.asarray(self.data))       # of a 0-d one NumPy says what is wrong
     def __iter__(self): return (self[i] for i in range(len(self)))
     def __bool__(self): return bool(self.data)
     def __float__(self): return float(self.item())
@@ -249,18 +245,21 @@ def binary(op):
 
 def variadic(op):
     def call(*inputs):
-        values = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        values, parents, tracked = [], [], False
+        for x in inputs:
+            p = x if isinstance(x, Tensor) else CONSTANT
+            values.append(x if p is CONSTANT else x.data)
+            parents.append(p)
+            tracked = tracked or p._node is not None
         try:
             z = op.forward(*values)
         except Exception as error:
             raise complaint(op, error, values) from error
         t = new(Tensor)
         t.data, saved = z if op.saves else (z, None)
-        if not (paused and here.no_grad):
-            parents = [x if rule is not None and isinstance(x, Tensor) else CONSTANT for x, rule in zip(inputs, op.rules)]
-            if any([x._node is not None for x in parents]):
-                t._node = op, (*values, saved) if op.saves else values, parents
-                t._born = born()
+        if tracked and not (paused and here.no_grad):
+            t._node = op, (*values, saved) if op.saves else values, parents
+            t._born = born()
         return t
     return call
 
@@ -329,7 +328,7 @@ def sweep(root, g, retain=False, wanted=(), through=None):
                         arrive(q, k)
                     continue
             for p, rule, x in zip(parents, op.rules, values):
-                if p._node is not None:
+                if p._node is not None and rule is not None:
                     arrive(p, fit(rule(g, z, *values), x))
     except BaseException:
         for t in [*leaves, *[t for _, t in heap]]:      # a failed pass leaves no half-sent gradients behind
