@@ -171,7 +171,7 @@ def fields(text):
 def learn_stream(lines):
     """Predict, then learn, line by line: each is predicted before it is learned, so the running accuracy is honest."""
     # A cross has a weight for each pair: "if ... :" is code, "if ... ," is prose, and no sum of single weights says so.
-    model = linear.HingeSVM(crosses=["first*end"])
+    model = linear.HingeSVM(crosses=["first*end"], engine="dict")     # the readable learner, which keeps names
     started, right, before = time.perf_counter(), 0, (0, 0)
     print("   lines  accuracy so far  since the line above")
     for count, (text, y) in enumerate(lines, 1):
