@@ -7,13 +7,13 @@ import zlib
 
 from linear import FeatureError, FormatError, HingeSVM, ModelFileError
 from linear.command import Source, UserError, go, input_path, load, one_line, watched
-from linear.features import parse_crosses
 from linear.formats import FORMATS, numbered_lines
 from linear.prepare import Prepared
 from linear.replay import LeftOut, table, what_if
 
-MODEL_OPTIONS = ("crosses", "rule", "lr", "loss", "l1", "l2", "C", "r", "phi", "lam", "power_t", "initial_t", "constant",
-                 "engine", "dtype", "bits")
+MODEL_OPTIONS = ("crosses", "rule", "lr", "loss", "l1", "l2", "C", "r", "phi", "lam", "floor", "power_t", "initial_t", "constant",
+                 "engine", "dtype", "bits", "hash", "names", "adaptive", "normalized", "invariant")
+SWITCHES = ("adaptive", "normalized", "invariant")
 PREPARE_OPTIONS = ("buckets", "scale", "ngrams")
 
 
@@ -68,7 +68,6 @@ def build_parser():
         if name == "inspect":
             verb.add_argument("file", metavar="MODEL")
             verb.add_argument("--top", type=int, metavar="N", help="only the N largest")
-            verb.add_argument("--names", metavar="FILE", help="names of hashed features, as `learn --names FILE` wrote them")
         else:
             _add_input(verb)
         if name in ("learn", "predict"):
@@ -112,15 +111,21 @@ def _add_features(verb):
     verb.add_argument("--scale", action="append", metavar="a,b", help="numbers to mean 0 and deviation 1 by running statistics")
     verb.add_argument("--ngrams", action="append", metavar="a:2,b:c3", help="texts as runs of up to 2 words, of 3 characters")
     verb.add_argument("-b", "--bits", type=int, metavar="B", help="hash into 2^B slots, by VW's indices")
+    verb.add_argument("--hash", metavar="KIND", help="with --bits: strings (default, digits stay numbers) or all")
     verb.add_argument("--noconstant", dest="constant", action="store_const", const=False, help="no bias")
 
 
 def _add_learning(verb):
     verb.add_argument("--rule", metavar="NAME", help="adagrad (default) or another of linear.rules.RULES")
     verb.add_argument("-l", "--lr", "--learning_rate", dest="lr", type=float, metavar="X", help="learning rate")
-    verb.add_argument("--loss", metavar="NAME", help="hinge (default), squared_hinge, logistic")
+    verb.add_argument("--loss", "--loss_function", dest="loss", metavar="NAME", help="hinge (default), squared_hinge, logistic; "
+                      "with VW's update squared, too")
+    for name in SWITCHES:
+        verb.add_argument(f"--{name}", action="store_true", help="VW's update, with exactly the switches of the three that are named")
+    verb.add_argument("--sgd", action="store_true", help="VW's update with none of the three, at VW's rates")
     for name, text in (("C", "price of the loss in pa1, pa2, scw2 (1)"), ("r", "arow: its r (1)"), ("phi", "scw2: its phi (1)"),
-                       ("lam", "pegasos: its lambda (1e-4)"), ("l1", "pull to exact zeros (0)"), ("l2", "shrinking (0)"),
+                       ("lam", "pegasos: its lambda (1e-4)"), ("floor", "arow, scw2: least variance (0)"),
+                       ("l1", "pull to exact zeros (0)"), ("l2", "shrinking (0)"),
                        ("power_t", "the rate falls as t^-P"), ("initial_t", "t starts here")):
         verb.add_argument(f"--{name}", type=float, metavar="X", help=text)
     verb.add_argument("--engine", metavar="NAME", help="compiled or dict")
@@ -128,7 +133,7 @@ def _add_learning(verb):
     verb.add_argument("--passes", type=int, default=1, metavar="N", help="read the file N times; losses are of the first")
     verb.add_argument("-t", "--testonly", action="store_true", help="predict and score, do not learn")
     verb.add_argument("-f", "--final_regressor", dest="final", metavar="MODEL", help="save the model here at the end")
-    verb.add_argument("--names", metavar="FILE", help="write the name of every feature to this file, for `inspect --names`")
+    verb.add_argument("--names", action="store_const", const=True, help="keep the features' names, for `inspect`; costs memory")
     verb.add_argument("--without", metavar="FILE", help="leave out the examples whose ids stand in this file, one a line; "
                       "prints the losses with them, too")
     verb.add_argument("--what-if", action="append", default=[], metavar="rule=sgd,lr=0.02",
@@ -146,17 +151,11 @@ def learn(args):
     left_out = LeftOut.read(args.without) if args.without else None
     others = [("with them", _model(args), None)] if left_out else []
     others += [(f"what if {text}", _model(args, text), left_out) for text in args.what_if]     # refused before the long run
-    model, names = _model(args), None
-    if args.names:
-        from linear.names import Names
-        names = Names(parse_crosses(model.options["crosses"]), model.options["constant"])
+    model = _model(args)
     result = go(source, model, passes=args.passes, learning=not args.testonly, strict=args.strict, quiet=args.quiet,
-                left_out=left_out, most=args.max_features, names=names, predictions=args.predictions, margins=args.margins,
-                binary=args.binary)
+                left_out=left_out, most=args.max_features, predictions=args.predictions, margins=args.margins, binary=args.binary)
     if args.final:
         model.save(args.final)
-    if names:
-        names.write(args.names)
     rows = [("without the ids" if left_out else "as given", result.first, len(model.weights))]
     for what, other, out in others:
         again = go(source, other, passes=args.passes, quiet=True, most=args.max_features, left_out=out and LeftOut(out.ids),
@@ -181,12 +180,8 @@ def predict(args):
 
 def inspect(args):
     """The verb `inspect`: weight and name, one a line, the largest |weight| first, equal ones by name."""
-    model, named = load(args.file), {}
-    if args.names:
-        from linear.names import read
-        named = read(args.names, model.options)
-    ranked = sorted(((weight, str(named.get(key, key))) for key, weight in model.weights.items()),
-                    key=lambda entry: (-abs(entry[0]), entry[1]))
+    model = load(args.file)
+    ranked = sorted(((weight, str(key)) for key, weight in model.weights.items()), key=lambda entry: (-abs(entry[0]), entry[1]))
     for weight, name in ranked[:args.top]:
         sys.stdout.buffer.write(f"{weight!r}\t{one_line(name)}\n".encode("utf-8", "backslashreplace"))
     return 0
@@ -194,15 +189,12 @@ def inspect(args):
 
 def collisions(args):
     """The verb `collisions`: the features of a file, and how many of them would share a slot of --bits."""
-    from linear.names import Names
-    from linear.names import collisions as report
+    from linear.collisions import collisions as report
     source, bits = _source(args), 18 if args.bits is None else args.bits
     if not 1 <= bits <= 32:
         raise UserError(f"--bits {bits} is not from 1 to 32")
-    args.bits = None
-    model, malformed = _model(args), 0
-    names = Names(parse_crosses(model.options["crosses"]), model.options["constant"])
-    parse = watched(source.parser(), model, args.max_features, names)
+    model, malformed, texts = _model(args), 0, {}
+    parse = watched(source.parser(), model, args.max_features, texts)
     with source.open() as stream:
         for number, line in numbered_lines(stream):
             try:
@@ -211,7 +203,7 @@ def collisions(args):
                 malformed += 1
                 if args.strict:
                     raise (error if isinstance(error, FormatError) else FormatError(str(error))).at(source.name, number) from None
-    told = report(names.texts, bits)
+    told = report(texts, bits, args.hash or "strings")
     print(f"{told['features']} distinct features in 2^{bits} = {2 ** bits} slots, {told['slots_used']} of them used; "
           f"{malformed} malformed lines\n"
           f"share a slot, measured   {told['sharing']} features in {told['pairs']} pairs\n"
@@ -232,7 +224,13 @@ def _source(args, again=False):
 
 def _model(args, changed=""):
     """A new model of the options given and of a what-if's, or the one of -i, whose stored options those given must equal."""
-    given = {name: value for name in MODEL_OPTIONS if (value := getattr(args, name, None)) is not None}
+    given = {name: value for name in MODEL_OPTIONS if (value := getattr(args, name, None)) is not None
+             and (name not in SWITCHES)}
+    if any(getattr(args, name, None) for name in ("sgd", *SWITCHES)):
+        if given.get("rule", "nag") != "nag" or args.sgd and any(getattr(args, name) for name in SWITCHES):
+            raise UserError(f"--sgd, and --{', --'.join(SWITCHES)}, are each VW's update: leave out "
+                            + (f"--rule {given['rule']}" if given.get("rule", "nag") != "nag" else "the one or the others"))
+        given.update(rule="nag", **{name: getattr(args, name) for name in SWITCHES})
     prepare = {name: ",".join(value) for name in PREPARE_OPTIONS if (value := getattr(args, name, None))}
     stored = load(args.model) if getattr(args, "model", None) else None
     try:
@@ -285,4 +283,6 @@ def _complain(message, code):
 
 
 if __name__ == "__main__":
+    # numba looks for SciPy's matrix product when it starts, which takes a quarter of a second; nothing here multiplies matrices.
+    sys.modules.setdefault("scipy", None)
     sys.exit(main())

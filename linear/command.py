@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from linear import FormatError, HingeSVM
 from linear.bundle import kind_of
-from linear.features import FeatureError, crossed_counts, parse_crosses
+from linear.features import FeatureError, crossed_counts, expand, parse_crosses
 from linear.formats import parser
 from linear.prepare import Prepared
 from linear.progress import Progress, Totals
@@ -87,8 +87,7 @@ def input_path(args):
     if args.file and args.data:
         raise UserError(f"two input files, {args.file!r} and -d {args.data!r}; give one")
     path = args.file or args.data or "-"
-    given = {"-f": getattr(args, "final", None), "-p": getattr(args, "predictions", None), "-r": getattr(args, "margins", None),
-             "--names": getattr(args, "names", None)}
+    given = {"-f": getattr(args, "final", None), "-p": getattr(args, "predictions", None), "-r": getattr(args, "margins", None)}
     for option, output in given.items():
         if output and os.path.exists(output) and path != "-" and os.path.exists(path) and os.path.samefile(output, path):
             raise UserError(f"{option} {output} would overwrite the input")
@@ -113,7 +112,7 @@ class Result:
     progress: Progress | None = None
 
 
-def go(source, model, *, passes=1, learning=True, strict=False, quiet=False, left_out=None, most=None, names=None,
+def go(source, model, *, passes=1, learning=True, strict=False, quiet=False, left_out=None, most=None,
        predictions=None, margins=None, binary=False, warn=True):
     """Take the source's lines through a model `passes` times, with outputs and progress; returns the `Result`."""
     totals, started = Totals(), time.perf_counter()
@@ -122,21 +121,22 @@ def go(source, model, *, passes=1, learning=True, strict=False, quiet=False, lef
     progress = None if quiet else Progress(sys.stderr)
     with ExitStack() as stack:
         outputs = [(_output(stack, predictions), binary), (_output(stack, margins), False)]
-        on_example = _watcher(progress, [output for output in outputs if output[0]])
+        on_example = _watcher(outputs)
         for number in range(passes):
             with source.open() as stream:
                 lines = left_out.lines(stream, source.parser()) if left_out else stream
-                run(model, lines, watched(source.parser(), model, most, names), source.name, learn=learning, strict=strict,
-                    totals=totals, on_example=on_example, on_malformed=_Warnings(warn and number == 0))
+                run(model, lines, watched(source.parser(), model, most), source.name, learn=learning, strict=strict,
+                    totals=totals, progress=progress, on_example=on_example, on_malformed=_Warnings(warn and number == 0))
             if number == 0:
                 first = replace(totals)
     return Result(totals, first, time.perf_counter() - started, progress)
 
 
-def watched(parse, model, most=None, names=None):
-    """The parser, refusing examples of more than `most` features, and showing every other to `names`."""
-    if most is None and names is None:
+def watched(parse, model, most=None, texts=None):
+    """The parser, refusing examples of more than `most` features, and adding the names of every other's to `texts`."""
+    if most is None and texts is None:
         return parse
+    parse = model.parser_for(parse)
     preparation, crosses = getattr(model, "preparation", None), parse_crosses(model.options["crosses"])
 
     def parse_and_look(line):
@@ -145,8 +145,8 @@ def watched(parse, model, most=None, names=None):
             fields = preparation.apply(example.fields) if preparation else example.fields
             if most is not None:
                 check_size(fields, crosses, most)
-            if names is not None:
-                names.see(fields)
+            if texts is not None:
+                texts.update((text, None) for text, _ in expand(fields, crosses, model.options["constant"]))
         return example
     return parse_and_look
 
@@ -173,18 +173,17 @@ def _show_crosses(source, model):
               + ", ".join(f"{name} makes {number}" for name, number in counts.items()), file=sys.stderr)
 
 
-def _watcher(progress, outputs):
-    """What is done with every example: a line of progress, a line in each (file, binary) of `outputs`."""
-    if not progress and not outputs:
+def _watcher(outputs):
+    """What is done with every example: a line in the file of predictions, one in that of margins, as (file, binary)."""
+    if not any(file for file, _ in outputs):
         return None
 
-    def on_example(example, margin, features, totals):
-        if progress:
-            progress.show(totals, example.label, margin, features)
-        for file, binary in outputs:
-            shown = (1 if margin > 0 else -1) if binary else repr(margin)
-            tag = f" {one_line(example.tag)}" if example.tag else ""
-            file.write(f"{shown}{tag}\n".encode("utf-8", "surrogateescape"))
+    def on_example(example, margin, prediction, features):
+        for (file, binary), value in zip(outputs, (prediction, margin)):
+            if file:
+                shown = (1 if value > 0 else -1) if binary else repr(value)
+                tag = f" {one_line(example.tag)}" if example.tag else ""
+                file.write(f"{shown}{tag}\n".encode("utf-8", "surrogateescape"))
     return on_example
 
 

@@ -13,14 +13,13 @@ from linear.features import FeatureError
 from linear.kernels.lines import run
 from linear.kernels.table import move
 from linear.progress import Totals
-from linear.reference import LARGEST_MARGIN, SCALARS
+from linear.reference import LARGEST_MARGIN, LIMITS, SCALARS
 from linear.rules import RULES
 
 FULLEST = 2 / 3                    # a table fuller than this doubles
-LIMITS = {"float64": (1e-50, 1e50), "float32": (1e-12, 1e12)}     # of |value|, so that squares fit the stored type
 _REALS = {"seen": at.SEEN, "scale": at.SCALE, "cut": at.CUT, "X": at.X, "T": at.SUM, "low": at.LOW, "high": at.HIGH}
-_TOTALS = (("examples", at.EXAMPLES), ("features", at.FEATURES)), (("weight", at.WEIGHT), ("hinge_sum", at.HINGE),
-                                                                 ("zero_one_sum", at.ZERO_ONE))
+_COUNTS = {"examples": at.EXAMPLES, "features": at.FEATURES}                        # of Totals, for a run
+_SUMS = {"weight": at.WEIGHT, "hinge_sum": at.HINGE, "zero_one_sum": at.ZERO_ONE}
 _INDEX = np.uint64((1 << 63) - 1)
 
 
@@ -41,10 +40,11 @@ class CompiledLearner:
         self.states = list(RULES[rule].state) + ["cut"] * bool(l1 and rule != "ftrl")
         self.ints = np.zeros(at.CROSS + at.CROSS_WIDTH * max(1, len(crosses)), np.int64)
         self.reals = np.zeros(at.REALS)
-        self.work, self.results = np.zeros(3 * 1024, np.uint64), np.zeros(0)
+        self.work, self.results, self.line = np.zeros(3 * 1024, np.uint64), np.zeros(0), np.zeros(1024, np.uint8)
         ints, reals = self.ints, self.reals
         ints[at.RULE], ints[at.LOSS] = at.RULES.index(rule), at.LOSSES.index(loss)
         ints[at.BITS], ints[at.HASH_ALL], ints[at.CONSTANT] = bits or 0, all_, constant
+        ints[at.PER_WORD] = 8 // np.dtype(dtype).itemsize
         ints[at.ADAPTIVE], ints[at.NORMALIZED], ints[at.INVARIANT] = adaptive, normalized, invariant
         ints[at.VALUES] = 1 + len(self.states)
         ints[at.CUTS] = self.states.index("cut") + 1 if "cut" in self.states else 0
@@ -79,14 +79,14 @@ class CompiledLearner:
         """`DictLearner.clamped`."""
         return min(max(margin, float(self.reals[at.LOW])), float(self.reals[at.HIGH])) if self.rule == "nag" else margin
 
-    def weight(self, key, default=None):
-        """The weight of a key, `default` where it is not stored."""
+    def weight(self, key):
+        """The weight of a key, None where it is not stored."""
         key, stride = key | 1 << 63 if self.bits else key, int(self.ints[at.STRIDE])
         keys, mask = self.table.view(np.uint64), int(self.ints[at.MASK])
         slot = key & mask
         while (held := int(keys[slot * stride])) != key:
             if held == 0:
-                return default
+                return None
             slot = (slot + 1) & mask
         return float(self._read(self._rows(np.array([slot])))[0])
 
@@ -117,49 +117,95 @@ class CompiledLearner:
             self._allocate(1 << int(len(keys) / FULLEST).bit_length())
         else:
             self._allocate(1 << 10)
-        block = np.zeros((len(keys), int(self.ints[at.STRIDE])), np.uint64)
-        block[:, 0] = keys
-        values = block.view(self.dtype).reshape(len(keys), -1)
-        offset = values.shape[1] // block.shape[1] if len(keys) else 0
+        stride = int(self.ints[at.STRIDE])
+        block = np.zeros(len(keys) * stride, np.uint64)
+        block[::stride] = keys
+        words = 8 // np.dtype(self.dtype).itemsize
         for i, name in enumerate(["weight", *self.states]):
-            values[:, offset + i] = columns[name]
+            block.view(self.dtype)[words + i::words * stride] = columns[name]
         self.table.view(np.uint64)[:] = 0
-        move(block.reshape(-1), self.table.view(np.uint64), int(self.ints[at.STRIDE]), int(self.ints[at.MASK]))
+        move(block, self.table.view(np.uint64), stride, int(self.ints[at.MASK]))
         self.ints[at.COUNT], self.ints[at.T] = len(keys), scalars["t"]
         for name in SCALARS[1:]:
             self.reals[_REALS[name]] = scalars[name]
 
     def totals(self):
-        """(examples, features, weight, hinge sum, 0/1 sum) of everything learned."""
-        return (int(self.ints[at.MODEL_EXAMPLES]), int(self.ints[at.MODEL_FEATURES]),
-                *self.reals[at.MODEL_WEIGHT:at.MODEL_WEIGHT + 3].tolist())
+        """`progress.Totals` of everything learned."""
+        weight, hinge, zero_one = self.reals[at.MODEL_WEIGHT:at.MODEL_WEIGHT + 3].tolist()
+        return Totals(int(self.ints[at.MODEL_EXAMPLES]), 0, int(self.ints[at.MODEL_FEATURES]), weight, hinge, zero_one)
 
-    def run(self, text, start, end, learning, stop, totals):
-        """Take text[start:end] through the model; returns (where it stopped, why: one of `kernels.layout`).
+    def set_totals(self, totals):
+        """Go on counting from here."""
+        self.ints[at.MODEL_EXAMPLES], self.ints[at.MODEL_FEATURES] = totals.examples, totals.features
+        self.reals[at.MODEL_WEIGHT:at.MODEL_WEIGHT + 3] = totals.weight, totals.hinge_sum, totals.zero_one_sum
 
-        `text` is a uint8 array whose text ends with a newline, 8 bytes before its end or earlier. It stops at an end,
-        at `stop` examples in `totals`, before a line that Python has to read, and where `results` is full.
+    def begin(self, results=False):
+        """Before a run over lines: count them from 0, and keep the results of each line, or not."""
+        self.ints[at.LINES] = self.ints[at.OUT] = 0
+        self.results = np.zeros(4096 * at.RESULT_WIDTH if results else 0)
+
+    def run(self, buffer, start, end, learning, stop, totals):
+        """Take the lines of buffer[start:end] through the model; returns (where it stopped, whether Python has to read on).
+
+        The text ends with a newline, and the buffer 8 bytes later or more. It stops at the end, at `stop` examples in
+        `totals`, before a line that Python has to read, and where there is no more room for results.
         """
         ints, reals = self.ints, self.reals
         ints[at.LEARN], ints[at.STOP], ints[at.OUT] = learning, stop, 0
-        for name, place in _TOTALS[0]:
+        for name, place in _COUNTS.items():
             ints[place] = getattr(totals, name)
-        for name, place in _TOTALS[1]:
+        for name, place in _SUMS.items():
             reals[place] = getattr(totals, name)
+        start, why = self._loop(np.frombuffer(buffer, np.uint8), start, end)
+        for name, place in _COUNTS.items():
+            setattr(totals, name, int(ints[place]))
+        for name, place in _SUMS.items():
+            setattr(totals, name, float(reals[place]))
+        return start, why in (at.BY_HAND, at.MORE_ROOM, at.BLOWN_UP)
+
+    def learn_line(self, line):
+        """The margin of one line of VW text, which is then learned; None where Python has to read it, and nothing is done."""
+        size = len(line)
+        if size > len(self.line) - 16:
+            self.line = np.zeros(2 * size + 16, np.uint8)
+        if b"\n" in line[:-1]:
+            return None
+        self.line.data[:size] = line
+        self.line[size] = 10
+        ints, before = self.ints, self.ints[at.EXAMPLES]
+        ints[at.LEARN], ints[at.STOP] = 1, -1
+        run(self.line, 0, size + 1, self.table, self.work, _NO_RESULTS, ints, self.reals)
+        if ints[at.STATUS] != at.DONE and self._loop(self.line, 0, size + 1)[1] != at.DONE or ints[at.EXAMPLES] == before:
+            return None
+        return float(self.reals[at.MARGIN])
+
+    def results_of(self, buffer):
+        """(label, weight, base margin, tag, margin, prediction, features) of each line of the last run."""
+        for row in self.results.reshape(-1, at.RESULT_WIDTH)[:self.ints[at.OUT]].tolist():
+            margin, prediction, label, weight, initial, start, end, features = row
+            tag = bytes(buffer[int(start):int(end)]).decode("utf-8", "surrogateescape") if end else ""
+            yield int(label) or None, weight, initial, tag, margin, prediction, int(features)
+
+    def last(self):
+        """(label, margin, features) of the last line of the last run."""
+        return (int(self.reals[at.LAST_LABEL]) or None, float(self.reals[at.MARGIN]), int(self.ints[at.LAST_FEATURES]))
+
+    def next_line(self):
+        """The number, from 1, of the line that Python reads now."""
+        self.ints[at.LINES] += 1
+        return int(self.ints[at.LINES])
+
+    def _loop(self, text, start, end):
+        """(where `kernels.lines.run` stopped, why), after it got what it asked for."""
         while True:
-            start = run(text, start, end, self.table, self.work, self.results, ints, reals)
-            why = int(ints[at.STATUS])
+            start = run(text, start, end, self.table, self.work, self.results if end else _NO_RESULTS, self.ints, self.reals)
+            why = int(self.ints[at.STATUS])
             if why == at.GROW:
-                self._allocate(2 * (int(ints[at.MASK]) + 1))
+                self._allocate(2 * (int(self.ints[at.MASK]) + 1))
             elif why == at.MORE_ROOM and len(self.work) < 3 << 22:
                 self.work = np.zeros(2 * len(self.work), np.uint64)
             else:
-                break
-        for name, place in _TOTALS[0]:
-            setattr(totals, name, int(ints[place]))
-        for name, place in _TOTALS[1]:
-            setattr(totals, name, float(reals[place]))
-        return start, at.BY_HAND if why in (at.MORE_ROOM, at.BLOWN_UP) else why
+                return start, why
 
     def _take(self, features, y, h, initial):
         count = len(features)
@@ -173,13 +219,9 @@ class CompiledLearner:
         ints, reals = self.ints, self.reals
         ints[at.LINE + 2], ints[at.LINE + 3], ints[at.LEARN] = 0, count, 1
         reals[at.LABEL:at.LABEL + 3] = y, h, initial
-        nothing = self.results[:0]
-        run(_NO_TEXT, 0, 0, self.table, self.work, nothing, ints, reals)
-        while ints[at.STATUS] == at.GROW:
-            self._allocate(2 * (int(ints[at.MASK]) + 1))
-            run(_NO_TEXT, 0, 0, self.table, self.work, nothing, ints, reals)
+        why = self._loop(_NO_TEXT, 0, 0)[1]
         margin = float(reals[at.MARGIN])
-        if ints[at.STATUS] == at.BLOWN_UP:
+        if why == at.BLOWN_UP:
             raise FeatureError(f"margin {margin!r} is beyond {float(reals[at.LARGEST_MARGIN]):g}: scale the values down or "
                                "lower the learning rate")
         return margin
@@ -195,8 +237,8 @@ class CompiledLearner:
     def _rows(self, slots):
         """The stored numbers of these slots, one row each: weight, then state."""
         stride = int(self.ints[at.STRIDE])
-        rows = self.table.reshape(-1, self.table.size * stride // self.table.view(np.uint64).size)[slots]
-        return rows[:, self.table.size // self.table.view(np.uint64).size:]
+        words = 8 // self.table.itemsize
+        return self.table.reshape(-1, stride * words)[slots, words:]
 
     def _stored(self):
         """(keys, their rows) of all full slots."""
@@ -229,4 +271,4 @@ def zeros(size):
     return np.frombuffer(memory, np.uint8)
 
 
-_NO_TEXT = np.zeros(8, np.uint8)
+_NO_TEXT, _NO_RESULTS = np.zeros(8, np.uint8), np.zeros(0)

@@ -27,7 +27,7 @@ def hash64(data, seed=S):
     """The 64-bit hash of bytes (formula: top of this file).
 
     >>> hex(hash64(b"user")), hex(hash64(b"u1", seed=hash64(b"user")))
-    ('0x951eb1f9bdb7e8e3', '0x4b1d64a7f3a85b7d')
+    ('0xd5a59ea7ae0dd791', '0x3d147efba49725c3')
     """
     h, whole = seed, len(data) & ~7
     for at in range(0, whole, 8):
@@ -41,7 +41,7 @@ def cross64(a, b):
     """The key of a cross from its members' keys, the order counts.
 
     >>> cross64(1, 2) == cross64(2, 1), hex(cross64(1, 2))
-    (False, '0x26e42a3b27b1b5c7')
+    (False, '0x152d77f9274ba931')
     """
     return _finish((a * C + b) & MASK)
 
@@ -55,8 +55,8 @@ def _finish(h):
 def murmur3(data, seed=0):
     """MurmurHash3_x86_32 of bytes (Appleby, public domain).
 
-    >>> hex(murmur3(b"hello")), hex(murmur3(b"hello", 0x9747b28c))
-    ('0x248bfa47', '0x7c7ea05a')
+    >>> hex(murmur3(b"hello")), hex(murmur3(b"hello", 1))
+    ('0x248bfa47', '0xbb4abcad')
     """
     h, whole = seed & 0xFFFFFFFF, len(data) & ~3
     for at in range(0, whole, 4):

@@ -156,3 +156,22 @@ def _power(group, times, bits):
 def _times(left, right):
     made = [(a + b, x * y) for a, x in left for b, y in right]
     return [(members, value) for members, value in made if value == 1.0 or is_counted("a cross", value)]
+
+
+def crosses_for_loops(crosses):
+    """Crosses as `kernels.layout` lists them, [(by letter, members, and three of them), ...]; None where one is of a kind
+    that the compiled loops leave to Python: of `:`, of more than three fields, of three with a repetition."""
+    listed = []
+    for cross in crosses:
+        names = cross.names
+        if len(names) > 3 or len(names) == 3 and len(set(names)) < 3 or ":" in names and cross.by_letter:
+            return None
+        if cross.by_letter:
+            if not all(name.isascii() for name in names):
+                return None
+            members = [ord(name) for name in names]
+        else:
+            members = [hash64(octets(name)) for name in names]
+            members = [member - (1 << 64) if member >> 63 else member for member in members]         # as int64
+        listed.append((int(cross.by_letter), len(names), *members, *[0] * (3 - len(names))))
+    return listed

@@ -14,7 +14,8 @@
                 text.c3. Every run counts once, whatever its number.
 
 Only learning changes the statistics; a prediction uses them as they are. An example costs what its own fields cost.
-A number of 0 counts here (elsewhere a 0 gives no feature); an absent field gives nothing and changes nothing.
+A number of 0 counts here (elsewhere a 0 gives no feature); an absent field gives nothing and changes nothing. In VW's
+text a number is written `|price :7.5`.
 """
 import math
 import re
@@ -115,7 +116,7 @@ class Prepared:
     """A learner whose examples are prepared first; it learns, predicts, explains, saves and loads as `HingeSVM` does.
 
     >>> from linear import HingeSVM
-    >>> model = Prepared(HingeSVM(crosses=["age*town"]), buckets=["age:18/30"])
+    >>> model = Prepared(HingeSVM(crosses=["age*town"], names=True), buckets=["age:18/30"])
     >>> for age in range(60):
     ...     model.learn_one({"age": age, "town": "Ulm"}, 18 <= age < 30)
     >>> [model.predict_one({"age": age, "town": "Ulm"}) for age in (10, 25, 40)]
@@ -149,6 +150,14 @@ class Prepared:
         if learn and example.label is not None and example.weight > 0.0:
             self.preparation.learn(example.fields)
         return taken
+
+    def clamped(self, margin):
+        """As `HingeSVM.clamped`: the margin as the loss sees it."""
+        return self.model.clamped(margin)
+
+    def parser_for(self, parse):
+        """As `HingeSVM.parser_for`."""
+        return self.model.parser_for(parse)
 
     def learn_one(self, x, y, w=1.0):
         """Learn from one dictionary of fields; the label y is -1, 1, False or True."""

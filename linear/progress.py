@@ -5,7 +5,7 @@ Every example is scored before it is learned, so the running mean is an honest e
 """
 from dataclasses import dataclass, replace
 
-from linear.rules import hinge
+from linear.losses import hinge
 
 _HEADER = """\
 average  since         example        example  current  current  current

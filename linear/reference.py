@@ -13,6 +13,7 @@ from linear.features import FeatureError
 from linear.losses import LOSSES
 from linear.rules import RULES
 
+LIMITS = {"float64": (1e-50, 1e50), "float32": (1e-12, 1e12)}     # of |value|: squares and their sums fit what is stored
 LARGEST_MARGIN = {"float64": 1e100, "float32": 1e24}    # so that an update from here still leaves finite weights
 SCALARS = ("t", "seen", "scale", "cut", "X", "T", "low", "high")
 
@@ -140,6 +141,13 @@ class DictLearner:
         if features:
             RULES[self.rule].update(self, features, y, self.clamped(margin), weight)
         return margin
+
+    def __len__(self):
+        return len(self.weights)
+
+    def weight(self, key):
+        """The weight of a feature, None where it is not stored."""
+        return self.read(key) if key in self.weights else None
 
     def items(self):
         """(key, weight) of every feature stored."""

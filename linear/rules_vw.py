@@ -63,7 +63,7 @@ def step(loss, y, m, eta, q, invariant):
     >>> round(step("squared", 1, 0.5, 0.25, 2.0, True), 4), step("squared", 1, 0.5, 0.25, 2.0, False)
     (0.158, 0.25)
     >>> round(step("logistic", 1, 0.0, 8.0, 1.0, True), 4), step("logistic", 1, 0.0, 8.0, 1.0, False)
-    (1.8415, 4.0)
+    (1.9527, 4.0)
     """
     if loss == "hinge":
         return y * (1.0 - y * m) / q if invariant and eta * q > 1.0 - y * m else y * eta

@@ -1,41 +1,51 @@
 """`HingeSVM`, the learner's public face: options, dictionaries and lines in, predictions and model files out.
 
 What it does with an example's features is told in `reference.py`, how a dictionary becomes features in
-`features.py`, and what a model file looks like in `model_file.py`.
+`features.py`, how features become keys in `keys.py`, and what a model file looks like in `model_file.py`.
 """
 import io
 from array import array
-from collections.abc import Mapping
+from collections.abc import ItemsView, Mapping
 from dataclasses import asdict
+from functools import partial
 
-from linear.features import CONSTANT, LARGEST, FeatureError, expand, fields_of, is_bool, parse_crosses
-from linear.formats import Example, FormatError, bare_line, parser
+from linear.features import LARGEST, FeatureError, expand, fields_of, is_bool, parse_crosses
+from linear.formats import Example, FormatError, bare_line, parser, vw
+from linear.keys import crosses_for_loops, scheme
+from linear.keys import expand as expand_keys
 from linear.model_file import ModelFileError, pack_texts, read, unpack_texts, write
 from linear.progress import Totals
-from linear.reference import DictLearner
+from linear.reference import LIMITS, DictLearner
 from linear.rules import RULES
 from linear.stream import opened, run
 
-# Parameters that only have their neutral value in this version: no rule or engine reads another.
-_FIXED = {"loss": "hinge", "l1": 0.0, "l2": 0.0, "r": 1.0, "phi": 1.0, "lam": 1e-4,
-          "engine": "dict", "dtype": "float64", "bits": None}
-_KEYS = "text"      # what the model file's keys are
+_ENGINES, _DTYPES, _HASHES = ("compiled", "dict"), ("float32", "float64"), ("strings", "all")
+_LEARNERS = ("rule", "lr", "loss", "l1", "l2", "C", "r", "phi", "lam", "floor", "power_t", "initial_t", "adaptive", "normalized",
+             "invariant", "dtype")         # the options that are the learner's own
+TEXT = "text"                              # in a model file: keys are the features' names
 
 
 class HingeSVM:
-    """Online linear classifier with the hinge loss, over named features and their crosses.
+    """Online linear classifier, by default with the hinge loss, over named features and their crosses.
 
     Prediction is 1 where the margin sum_i w_i x_i is above 0, else -1; labels are -1, 1, False or True.
 
     crosses    products of fields: "a*b", ("a", "b"), several, or "-q ab" by first letters as in VW
-    rule       one of linear.rules.RULES: adagrad, sgd, perceptron, pa, pa1, pa2
-    lr         learning rate of adagrad (None: 0.15) and sgd (None: 0.02); the others have none
-    C          price of the loss in pa1 and pa2
-    power_t    sgd's rate is lr (initial_t + t)^-power_t; None is 0, a constant rate
-    initial_t  see power_t; None is 0
+    rule       one of linear.rules.RULES: adagrad sgd perceptron pa pa1 pa2 pegasos asgd ftrl arow scw2, and nag, VW's
+    lr         learning rate; None: the rule's own (adagrad 0.15, nag 0.5, sgd 0.02); the passive-aggressive have none
+    loss       hinge, squared_hinge or logistic; squared for nag
+    l1, l2     pull to zero and shrinking at every example (sgd, adagrad, ftrl)
+    C, r, phi, lam, floor    price of the loss in pa1, pa2, scw2; r of arow; phi of scw2; lambda of pegasos; least variance
+               of arow and scw2
+    power_t, initial_t       the rate of sgd, asgd and nag falls as (initial_t + t)^-power_t; None: 0, nag as in VW
     constant   whether every example has the feature "Constant" with value 1 (the bias)
+    engine     "compiled", or "dict": Python dictionaries, the same weights bit for bit at float64, readable and slow
+    dtype      how weights and state are stored; all arithmetic is float64
+    bits       None: exact keys; B: an array of 2^B weights at VW's indices, by its `--hash strings` or `--hash all`
+    names      keep the features' names (the dict engine does): keys of `weights` are then text
+    adaptive, normalized, invariant    nag: each idea on or off
 
-    The other parameters have one value in this version. Raises ValueError naming the parameter.
+    Raises ValueError naming the parameter.
 
     >>> model = HingeSVM(crosses=["user*tags"])
     >>> for day in range(5):
@@ -48,31 +58,65 @@ class HingeSVM:
     """
 
     def __init__(self, crosses=(), rule="adagrad", lr=None, loss="hinge", l1=0., l2=0., C=1., r=1., phi=1., lam=1e-4,
-                 power_t=None, initial_t=None, constant=True, engine="dict", dtype="float64", bits=None):
-        given = {"loss": loss, "l1": l1, "l2": l2, "r": r, "phi": phi, "lam": lam,
-                 "engine": engine, "dtype": dtype, "bits": bits}
-        for name, value in given.items():
-            if value != _FIXED[name]:
-                raise ValueError(f"{name}={value!r} is not built yet, only {name}={_FIXED[name]!r}; leave it out")
-        if rule not in RULES:
-            raise ValueError(f"rule {rule!r} is unknown; known rules: {', '.join(RULES)}")
+                 power_t=None, initial_t=None, constant=True, engine="compiled", dtype="float32", bits=None, hash="strings",
+                 names=False, floor=0., adaptive=True, normalized=True, invariant=True):
+        _one_of("rule", rule, RULES, "rules")
+        _one_of("loss", loss, RULES[rule].losses, f"losses of rule {rule!r}")
+        _one_of("engine", engine, _ENGINES, "engines")
+        _one_of("dtype", dtype, _DTYPES, "dtypes")
+        _one_of("hash", hash, _HASHES, "hashes")
+        if bits is not None and (isinstance(bits, bool) or bits not in range(1, 33)):
+            raise ValueError(f"bits={bits!r} is not from 1 to 32")
+        if (l1 or l2) and not RULES[rule].penalties:
+            raise ValueError(f"l1={l1!r}, l2={l2!r}: rule {rule!r} has no penalties; rules that have: "
+                             f"{', '.join(name for name, row in RULES.items() if row.penalties)}")
         self._crosses = parse_crosses(crosses)
+        vws, plain = rule == "nag", rule == "nag" and not (adaptive or normalized)
+        number = partial(_number, largest=LIMITS[dtype][1])
         self.options = {
             "crosses": tuple(cross.text() if cross.by_letter else cross.names for cross in self._crosses),
             "rule": rule,
-            "lr": _number("lr", lr, RULES[rule].lr, above_zero=True),
-            "C": _number("C", C, 1.0, above_zero=True),
-            "power_t": _number("power_t", power_t, 0.0),
-            "initial_t": _number("initial_t", initial_t, 0.0),
-            "constant": bool(constant),
+            "lr": number("lr", lr, 10.0 if vws and not (adaptive and normalized) else RULES[rule].lr, above_zero=True),
+            "loss": loss,
+            **{name: number(name, value, 0.0) for name, value in (("l1", l1), ("l2", l2), ("floor", floor))},
+            **{name: number(name, value, 1.0, above_zero=True) for name, value in (("C", C), ("r", r), ("phi", phi))},
+            "lam": number("lam", lam, 1e-4, above_zero=True),
+            "power_t": number("power_t", power_t, 0.5 if vws else 0.0, largest=1.0 if vws else LARGEST),
+            "initial_t": number("initial_t", initial_t, 1.0 if plain else 0.0),
+            "constant": bool(constant), "engine": engine, "dtype": dtype, "bits": None if bits is None else int(bits),
+            "hash": hash, "names": bool(names), "adaptive": bool(adaptive), "normalized": bool(normalized),
+            "invariant": bool(invariant),
         }
-        self.totals = Totals()     # progressive losses of everything learned, kept in the model file
-        self._learner = DictLearner(**{name: self.options[name] for name in ("rule", "lr", "C", "power_t", "initial_t")})
+        own = {name: self.options[name] for name in _LEARNERS}
+        by_name = engine == "dict" and bits is None
+        self._scheme = None if by_name else scheme(self.options["bits"], hash)       # None: keys are the names themselves
+        self._names = {} if names and not by_name else None
+        self._totals = Totals()
+        self._lines = False                # whether the compiled loop may read lines of VW text
+        if engine == "dict":
+            self._learner = DictLearner(**own)
+        else:
+            from linear.engine import CompiledLearner
+            listed = crosses_for_loops(self._crosses)
+            self._lines = listed is not None and not names
+            self._learner = CompiledLearner(**own, bits=self.options["bits"], all_=hash == "all", constant=bool(constant),
+                                            crosses=listed or ())
 
     @property
     def weights(self):
-        """The weights as a read-only mapping: "user=u1", "user=u1*tags=a", "Constant" -> float. Unseen: KeyError."""
-        return Weights(self._learner.weights)
+        """The weights as a read-only mapping; unseen: KeyError.
+
+        Keys are names ("user=u1", "user=u1*tags=a", "Constant") where names are kept, else 64-bit integers (with
+        `bits`, indices); a name finds its weight in either case.
+        """
+        return Weights(self._learner, self._scheme, self._names)
+
+    @property
+    def totals(self):
+        """Progressive losses of everything learned, a `progress.Totals`; kept in the model file."""
+        if self.options["engine"] == "compiled":
+            return self._learner.totals()
+        return self._totals
 
     def learn_one(self, x, y, w=1.0):
         """Learn from one dictionary of fields: label y is -1, 1, False or True, importance weight w >= 0 (0: nothing).
@@ -87,19 +131,19 @@ class HingeSVM:
 
     def margin_one(self, x):
         """The margin sum_i w_i x_i, a float. Changes nothing."""
-        return self._learner.margin(self._expand(fields_of(x)))
+        return self.take(Example(None, 1.0, 0.0, "", fields_of(x)), learn=False)[0]
 
     def explain_one(self, x):
         """{feature: weight * value}, in the order in which they add up to the margin; unseen features give 0.
 
-        >>> model = HingeSVM(rule="pa")
+        >>> model = HingeSVM(rule="pa", dtype="float64")
         >>> model.learn_one({"user": "ann", "age": 2.0}, 1)
         >>> model.explain_one({"user": "bob", "age": 1.0}), model.margin_one({"user": "bob", "age": 1.0})
         ({'user=bob': 0.0, 'age': 0.3333333333333333, 'Constant': 0.16666666666666666}, 0.5)
         """
         parts = {}
-        for key, part in self._learner.contributions(self._expand(fields_of(x))):
-            parts[key] = parts.get(key, 0.0) + part
+        for text, part in self._parts(fields_of(x)):
+            parts[text] = parts.get(text, 0.0) + part
         return parts
 
     def learn_line(self, line):
@@ -109,7 +153,10 @@ class HingeSVM:
         >>> model.learn_line("1 |u ann |t tea"), model.learn_line("|u ann |t rum")
         (0.0, 1.0)
         """
-        example = parser("vw")(bare_line(_as_bytes(line)))
+        line = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else line
+        if self._lines and (margin := self._learner.learn_line(line)) is not None:
+            return margin
+        example = self.parser_for(vw.parse)(bare_line(_as_bytes(line)))
         if example is None:
             raise FormatError("the line is empty, expected '[label] |namespace feature ...'")
         return self.take(example)[0]
@@ -119,7 +166,7 @@ class HingeSVM:
         return run(self, io.BytesIO(_as_bytes(data)), parser(format, label, weight, id), "<lines>", strict=strict)
 
     def learn_file(self, path, format="vw", strict=False, label="y", weight="weight", id="id"):
-        """Learn all lines of a file of format "vw" or "jsonl" (gzip if its name ends in .gz), one after the other.
+        """Learn all lines of a file of one of `formats.FORMATS` (gzip if its name ends in .gz), one after the other.
 
         `label`, `weight` and `id` name those fields of JSON lines. Returns the run's `progress.Totals`: .examples
         .malformed .zero_one .hinge. A malformed line changes nothing and is counted; with strict=True the first
@@ -132,20 +179,54 @@ class HingeSVM:
     def take(self, example, learn=True):
         """(margin, number of features) of a parsed `formats.Example`, which is then learned if it has label and weight."""
         features = self._expand(example.fields)
-        if not learn or example.label is None or example.weight == 0.0:
-            return self._learner.margin(features, example.initial), len(features)
-        margin = self._learner.learn(features, example.label, example.weight, example.initial)
-        self.totals.add(example.label, margin, example.weight, len(features))
+        learn = learn and example.label is not None and example.weight != 0.0
+        largest = LIMITS[self.options["dtype"]][1]
+        if learn and not example.weight <= largest:
+            raise FeatureError(f"importance weight {example.weight!r} is beyond {largest:g}, the limit of dtype "
+                               f"{self.options['dtype']}")
+        try:
+            if not learn:
+                return self._learner.margin(features, example.initial), len(features)
+            margin = self._learner.learn(features, example.label, example.weight, example.initial)
+        except FeatureError as error:
+            if self._scheme is None:
+                raise
+            text, part = max(self._parts(example.fields), key=lambda pair: abs(pair[1]), default=("", 0.0))
+            raise FeatureError(f"{error}; feature {text!r} alone gives {part!r}", text) from None
+        if self._names is not None:
+            self._names.update((self._scheme.of(text), text) for text, _ in self._texts(example.fields))
+        if self.options["engine"] == "dict":
+            self._totals.add(example.label, self.clamped(margin), example.weight, len(features))
         return margin, len(features)
+
+    def clamped(self, margin):
+        """The margin as the loss sees it: rule nag clamps it, as VW does, to the range of the labels seen."""
+        return self._learner.clamped(margin)
+
+    def parser_for(self, parse):
+        """The parser that gives this model's features: VW's `--hash all` tells a feature without a name from a number."""
+        if parse is vw.parse and self.options["bits"] and self.options["hash"] == "all":
+            return partial(vw.parse, nameless=":")
+        return parse
+
+    def loops_read(self, parse):
+        """The compiled learner where its loops may read the lines that `parse` reads, else None."""
+        return self._learner if self._lines and parse is vw.parse else None
 
     def save(self, path):
         """Write all of the model to one file, atomically: options, weights, the rule's state, counts, a checksum."""
         keys, columns = self._learner.columns()
-        octets, ends = pack_texts(keys)
-        header = {"model": "HingeSVM", "keys": _KEYS, "options": self.options, "t": self._learner.t,
-                  "totals": asdict(self.totals), "columns": list(columns)}
-        write(path, header, {"keys": octets, "key_ends": ends,
-                             **{name: array("d", values) for name, values in columns.items()}})
+        header = {"model": "HingeSVM", "keys": TEXT if self._scheme is None else self._scheme.id, "options": self.options,
+                  "scalars": self._learner.scalars(), "totals": asdict(self.totals), "columns": list(columns)}
+        arrays = {}
+        if self._scheme is None:
+            arrays["keys"], arrays["key_ends"] = pack_texts(keys)
+        else:
+            arrays["keys"] = array("Q", keys)
+            if self._names is not None:
+                arrays["names"], arrays["name_ends"] = pack_texts([self._names.get(key, "") for key in keys])
+        kind = "d" if self.options["dtype"] == "float64" else "f"
+        write(path, header, {**arrays, **{name: array(kind, values) for name, values in columns.items()}})
 
     @classmethod
     def load(cls, path):
@@ -155,11 +236,15 @@ class HingeSVM:
         """
         header, arrays = read(path)
         try:
-            if header["keys"] != _KEYS:
-                raise ValueError(f"its keys are {header['keys']!r}, this program reads {_KEYS!r}")
             model = cls(**header["options"])
-            model.totals = Totals(**header["totals"])
-            model._learner.restore(unpack_texts(arrays["keys"], arrays["key_ends"]), arrays, header["t"])
+            known = TEXT if model._scheme is None else model._scheme.id
+            if header["keys"] != known:
+                raise ValueError(f"its keys are {header['keys']!r}, this program makes {known!r} of these options")
+            keys = unpack_texts(arrays["keys"], arrays["key_ends"]) if model._scheme is None else arrays["keys"]
+            if model._names is not None:
+                model._names.update(zip(keys, unpack_texts(arrays["names"], arrays["name_ends"])))
+            model._learner.restore(keys, arrays, header["scalars"])
+            model._set_totals(Totals(**header["totals"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{path}: the file is whole, but no model this program knows: {error}") from None
         return model
@@ -167,29 +252,72 @@ class HingeSVM:
     def __repr__(self):
         return f"HingeSVM({', '.join(f'{name}={value!r}' for name, value in self.options.items())})"
 
+    def _set_totals(self, totals):
+        self._totals = totals
+        if self.options["engine"] == "compiled":
+            self._learner.set_totals(totals)
+
     def _expand(self, fields):
-        return expand(fields, self._crosses, self.options["constant"])
+        if self._scheme is None:
+            features = expand(fields, self._crosses, self.options["constant"])
+        else:
+            features = expand_keys(fields, self._crosses, self.options["constant"], self._scheme)
+        if self.options["dtype"] == "float64":
+            return features
+        smallest, largest = LIMITS["float32"]
+        if any(not smallest <= abs(value) <= largest for _, value in features):
+            for (_, value), (text, _) in zip(features, expand(fields, self._crosses, self.options["constant"])):
+                if not abs(value) <= largest:
+                    raise FeatureError(f"feature {text!r} has value {value!r}, beyond {largest:g}, the limit of dtype float32; "
+                                       "scale it down or use float64", text)
+            return [(key, value) for key, value in features if abs(value) >= smallest]
+        return features
+
+    def _texts(self, fields):
+        smallest = LIMITS[self.options["dtype"]][0]
+        texts = expand(fields, self._crosses, self.options["constant"])
+        return [(text, value) for text, value in texts if abs(value) >= smallest]
+
+    def _parts(self, fields):
+        """[(name, weight * value)] of an example's features, in the order in which the margin adds them."""
+        weights = self.weights
+        return [(text, weights.get(text, 0.0) * value) for text, value in self._texts(fields)]
 
 
 class Weights(Mapping):
-    """Read-only view of weights by feature name; it follows the learner, and reading never stores anything."""
+    """Read-only view of weights by feature key; it follows the learner, and reading never stores anything."""
 
-    def __init__(self, table):
-        self._table = table
+    def __init__(self, learner, scheme=None, names=None):
+        self._learner, self._scheme, self._kept = learner, scheme, names
 
     def __getitem__(self, key):
-        if key in self._table:
-            return self._table[key]
-        raise KeyError(key)
+        if self._scheme is not None and isinstance(key, str):
+            key = self._scheme.of(key)
+        weight = self._learner.weight(key)
+        if weight is None:
+            raise KeyError(key)
+        return weight
 
     def __iter__(self):
-        return iter(self._table)
+        return (key for key, _ in self.items())
 
     def __len__(self):
-        return len(self._table)
+        return len(self._learner)
+
+    def items(self):
+        """(key, weight) of every feature stored."""
+        return _Items(self)
 
     def __repr__(self):
-        return f"Weights({dict(self._table)!r})"
+        return f"Weights({dict(self)!r})"
+
+
+class _Items(ItemsView):
+    def __iter__(self):
+        view = self._mapping
+        if view._kept is None:
+            return iter(view._learner.items())
+        return ((view._kept.get(key, key), weight) for key, weight in view._learner.items())
 
 
 def _label(y):
@@ -200,12 +328,17 @@ def _label(y):
     raise ValueError(f"label {y!r} is not one of -1, 1, False, True")
 
 
-def _number(name, value, default, above_zero=False):
+def _one_of(name, value, known, what):
+    if value not in known:
+        raise ValueError(f"{name} {value!r} is unknown; known {what}: {', '.join(known)}")
+
+
+def _number(name, value, default, above_zero=False, largest=LARGEST):
     """A parameter as a finite float >= 0 (or > 0); `default` stands for None and may be None itself."""
     if value is None:
         return default
-    if isinstance(value, str) or not (0 < value <= LARGEST or (value == 0 and not above_zero)):
-        raise ValueError(f"{name}={value!r} is not a finite number {'above' if above_zero else 'from'} 0")
+    if isinstance(value, str) or not (0 < value <= largest or (value == 0 and not above_zero)):
+        raise ValueError(f"{name}={value!r} is not a finite number {'above' if above_zero else 'from'} 0, up to {largest:g}")
     return float(value)
 
 

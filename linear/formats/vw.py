@@ -15,12 +15,13 @@ _LIKE_NUMBER = re.compile(r"[+-]?\.?\d", re.ASCII)
 _WORD = re.compile(r"[^ \t]+")
 
 
-def parse(line):
+def parse(line, nameless=""):
     """The Example of one line, None for an empty one; FormatError, with the column, for a malformed one.
 
     - The last word before the first bar is the tag if it touches the bar or begins with an apostrophe.
     - Before the first bar everything up to a first tab is dropped; elsewhere a tab counts as a blank.
-    - A feature without a name is known by its running number in the namespace, one with text for a value by both.
+    - A feature without a name is known by its running number in the namespace, after the text `nameless`; one with text for
+      a value by both.
     - A value of 0 is dropped; a repeated feature is kept twice; bytes that are no UTF-8 are names like any other.
 
     >>> parse(b"-1 0.5 'ev-7 |u:2 a b:3 |t :1.5 color:red x:0")
@@ -37,7 +38,7 @@ def parse(line):
     fields = []
     while bar >= 0:
         end = text.find("|", bar + 1)
-        fields.append(_namespace(text, bar + 1, end if end >= 0 else len(text)))
+        fields.append(_namespace(text, bar + 1, end if end >= 0 else len(text), nameless))
         bar = end
     return Example(label, weight, initial, tag, fields)
 
@@ -60,7 +61,7 @@ def _before_the_bar(text, bar):
     return label if label is None else int(label), weight, initial, tag
 
 
-def _namespace(text, start, end):
+def _namespace(text, start, end, nameless):
     """(name, its features) of text[start:end], which follows a bar."""
     name, scale, pairs = "", 1.0, []
     words = _WORD.finditer(text, start, end)
@@ -70,11 +71,11 @@ def _namespace(text, start, end):
             raise FormatError("a namespace has a value but no name", start + 1)
         if colon:
             scale = finite_number(value, start + len(name) + 2, "namespace value")
-    nameless = 0
+    number = 0
     for word in words:
         feature, value = _feature(word)
         if not feature:
-            feature, nameless = str(nameless), nameless + 1
+            feature, number = f"{nameless}{number}", number + 1
         value *= scale
         if abs(value) > LARGEST:
             raise FormatError(f"value {value!r} of feature {feature!r} is beyond {LARGEST:g}", word.start() + 1)

@@ -3,22 +3,22 @@
 Each declared cross of two fields, of one with itself, or of three different ones is spelled out here; other kinds go to Python.
 """
 import numpy as np
-from numba import njit
 
 import linear.kernels.layout as at
+from linear.kernels import inner
 from linear.kernels.hashes import SLOT, cross64
 from linear.kernels.text import FULL, LARGEST, SLOW, SMALLEST
 
 VW_CROSS = np.uint64(16777619)
 
 
-@njit(error_model="numpy")
+@inner
 def belongs(ints, segment, by_letter, name):
     """Whether a namespace of the line is a field that the cross names."""
     return ints[segment + 1] == name if by_letter else ints[segment] == name
 
 
-@njit(error_model="numpy")
+@inner
 def pair(a, b, one_letter, mask):
     """The key of a*b. Without bits (mask 0), keys of fields with one letter stand in their own order."""
     if mask:
@@ -28,7 +28,7 @@ def pair(a, b, one_letter, mask):
     return cross64(a, b)
 
 
-@njit(error_model="numpy")
+@inner
 def triple(a, b, c, ab, bc, mask):
     """The key of a*b*c; ab and bc tell whether those fields have one letter."""
     if mask:
@@ -47,10 +47,10 @@ def triple(a, b, c, ab, bc, mask):
     return cross64(cross64(a, b), c)
 
 
-@njit(error_model="numpy")
+@inner
 def crosses(ints, keys, values, count):
     """Append all declared crosses of the line whose namespaces stand in `ints`; returns the count, or SLOW or FULL."""
-    segments, mask = ints[at.WORDS], np.uint64(0)
+    segments, room, mask = ints[at.WORDS], ints[at.ROOM], np.uint64(0)
     if ints[at.BITS]:
         mask = (np.uint64(1) << np.uint64(ints[at.BITS])) - np.uint64(1)
     last = at.SEGMENT + segments * at.SEGMENT_WIDTH
@@ -73,7 +73,7 @@ def crosses(ints, keys, values, count):
                         if abs(value) < SMALLEST:
                             continue
                         if members == 2:
-                            if count == keys.size:
+                            if count == room:
                                 return FULL
                             keys[count], values[count] = pair(keys[i], keys[j], ab, mask), value
                             count += 1
@@ -88,7 +88,7 @@ def crosses(ints, keys, values, count):
                                     return SLOW
                                 if abs(whole) < SMALLEST:
                                     continue
-                                if count == keys.size:
+                                if count == room:
                                     return FULL
                                 keys[count], values[count] = triple(keys[i], keys[j], keys[k], ab, bc, mask), whole
                                 count += 1

@@ -4,9 +4,9 @@ Scanning and hashing are one pass: 8 bytes are loaded, the first separator among
 what stands before it goes into the hash. A buffer must hold 8 bytes more than its text.
 """
 import numpy as np
-from numba import njit
 
 from linear import hashing
+from linear.kernels import inner
 from linear.kernels.bits import load64, trailing_zeros
 
 A, B, C = np.uint64(hashing.A), np.uint64(hashing.B), np.uint64(hashing.C)
@@ -20,7 +20,7 @@ HALF, ONE, LOW32 = np.uint64(32), np.uint64(1), np.uint64(0xFFFFFFFF)
 SLOT = np.uint64(1 << 63)                              # marks an index of `bits=`, so that index 0 is no empty slot
 
 
-@njit(error_model="numpy")
+@inner
 def finish(h):
     """The last mix of `hashing`, never 0."""
     h ^= h >> HALF
@@ -29,13 +29,13 @@ def finish(h):
     return h if h != np.uint64(0) else ONE
 
 
-@njit(error_model="numpy")
+@inner
 def cross64(a, b):
     """`hashing.cross64`."""
     return finish(a * C + b)
 
 
-@njit(error_model="numpy")
+@inner
 def scan(text, start, seed):
     """(end, hash64 of text[start:end]): `end` is the first byte up to the blank, colon or bar."""
     h, at = seed, start
@@ -54,14 +54,14 @@ def scan(text, start, seed):
     return at, finish(h ^ np.uint64(at - start))
 
 
-@njit(error_model="numpy")
+@inner
 def scrambled(k):
     """The mix of four bytes in `murmur3`."""
     k = k * np.uint64(0xCC9E2D51) & LOW32
     return (k << np.uint64(15) | k >> np.uint64(17)) * np.uint64(0x1B873593) & LOW32
 
 
-@njit(error_model="numpy")
+@inner
 def murmur3(text, start, end, seed):
     """`hashing.murmur3` of text[start:end]."""
     h, at = seed & LOW32, start
@@ -76,7 +76,7 @@ def murmur3(text, start, end, seed):
     return h ^ h >> np.uint64(16)
 
 
-@njit(error_model="numpy")
+@inner
 def vw_hash(text, start, end, seed, all_):
     """`hashing.vw_hash` of text[start:end], which begins and ends with no blank, so that there is nothing to trim."""
     if not all_:

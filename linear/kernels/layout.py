@@ -4,7 +4,7 @@ One call of the loop costs a fraction of a microsecond for each argument, so the
 arrays, and stay there between calls.
 """
 (RULE, LOSS, STRIDE, MASK, COUNT, LIMIT, LEARN, BITS, HASH_ALL, CONSTANT, STOP, STATUS, EXAMPLES, FEATURES, LINES, OUT, ROOM,
- T, MODEL_EXAMPLES, MODEL_FEATURES, ADAPTIVE, NORMALIZED, INVARIANT, CUTS, WORDS, CROSSES, VALUES) = range(27)
+ T, MODEL_EXAMPLES, MODEL_FEATURES, ADAPTIVE, NORMALIZED, INVARIANT, CUTS, WORDS, CROSSES, VALUES, LAST_FEATURES, PER_WORD) = range(29)
 LINE = 32                       # of each line in a block: start, line number, first feature, features, tag start, tag end
 LINE_WIDTH, BLOCK = 6, 32
 SEGMENT = LINE + LINE_WIDTH * BLOCK                        # of each namespace in a line: hash, letter, first feature, end
@@ -13,12 +13,12 @@ CROSS = SEGMENT + SEGMENT_WIDTH * SEGMENTS                 # of each cross: by l
 CROSS_WIDTH = 5
 
 (LR, L1, L2, C, R, PHI, LAM, FLOOR, POWER_T, INITIAL_T, SEEN, SCALE, CUT, X, SUM, LOW, HIGH, SMALLEST, LARGEST, LARGEST_MARGIN,
- LARGEST_STORED, WEIGHT, HINGE, ZERO_ONE, MODEL_WEIGHT, MODEL_HINGE, MODEL_ZERO_ONE, MARGIN) = range(28)
+ LARGEST_STORED, WEIGHT, HINGE, ZERO_ONE, MODEL_WEIGHT, MODEL_HINGE, MODEL_ZERO_ONE, MARGIN, PREDICTION, LAST_LABEL) = range(30)
 LABEL = 32                      # of each line in a block: label (0: none), importance weight, base margin
 LABEL_WIDTH = 3
 REALS = LABEL + LABEL_WIDTH * BLOCK
 
-RESULT_WIDTH = 7                # of each line put out: margin, label, weight, base margin, tag start, tag end, features
+RESULT_WIDTH = 8                # of each line put out: margin, prediction, label, weight, base margin, tag start, end, features
 
 (DONE, STOPPED, BY_HAND, GROW, MORE_ROOM, BLOWN_UP) = range(6)         # why the loop returned
 

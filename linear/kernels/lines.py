@@ -7,8 +7,9 @@ import numpy as np
 from numba import njit
 
 import linear.kernels.layout as at
+from linear.kernels import inner
 from linear.kernels import updates as by
-from linear.kernels.bits import prefetch
+from linear.kernels.bits import pointer, prefetch
 from linear.kernels.crosses import crosses
 from linear.kernels.hashes import CONSTANT, SLOT, VW_CONSTANT
 from linear.kernels.table import place_of
@@ -18,7 +19,7 @@ from linear.kernels.updates_vw import nag
 SMALLEST = 1e-50                 # of a value as text
 
 
-@njit(error_model="numpy")
+@inner
 def features_of(text, p, ints, reals, keys, values, first, k):
     """(end of line k, the count after its features, or EMPTY, SLOW or FULL): all features, crosses and the constant."""
     p = before_the_bar(text, p, ints, reals, k)
@@ -41,7 +42,7 @@ def features_of(text, p, ints, reals, keys, values, first, k):
         if reals[at.LABEL + k * at.LABEL_WIDTH + 1] > largest:
             return p, SLOW
     if ints[at.CONSTANT]:
-        if count == keys.size:
+        if count == ints[at.ROOM]:
             return p, FULL
         bits = np.uint64(ints[at.BITS])
         keys[count] = VW_CONSTANT & ((np.uint64(1) << bits) - np.uint64(1)) | SLOT if bits else CONSTANT
@@ -50,11 +51,11 @@ def features_of(text, p, ints, reals, keys, values, first, k):
     return p, count
 
 
-@njit(error_model="numpy")
+@inner
 def margin_of(table, full, keys, values, slots, first, last, initial, ints, reals):
     """The margin; also finds the features' slots: the position of the weight, or -1 for one never seen."""
     stride, mask, total = ints[at.STRIDE], ints[at.MASK], initial
-    words = table.size // full.size
+    words = ints[at.PER_WORD]
     plain = ints[at.CUTS] == 0 and reals[at.SCALE] == 1.0 and ints[at.RULE] != at.ASGD
     for j in range(first, last):
         slot, weight = place_of(full, stride, mask, keys[j]), 0.0
@@ -66,10 +67,10 @@ def margin_of(table, full, keys, values, slots, first, last, initial, ints, real
     return total
 
 
-@njit(error_model="numpy")
+@inner
 def insert(table, full, keys, slots, first, last, ints):
     """Give the features without a slot one; a new weight is 0, a new variance 1."""
-    stride, mask, words = ints[at.STRIDE], ints[at.MASK], table.size // full.size
+    stride, mask, words = ints[at.STRIDE], ints[at.MASK], ints[at.PER_WORD]
     for j in range(first, last):
         if slots[j] < 0:
             slot = place_of(full, stride, mask, keys[j])
@@ -82,7 +83,7 @@ def insert(table, full, keys, slots, first, last, ints):
             slots[j] = (slot * stride + 1) * words
 
 
-@njit(error_model="numpy")
+@inner
 def learn(table, full, keys, values, slots, first, last, y, m, h, initial, ints, reals):
     """One update. A weight gets a slot when it first moves, as in the dictionary, not when it is first seen."""
     rule, loss, push, v, alpha = ints[at.RULE], ints[at.LOSS], 0.0, 0.0, 0.0
@@ -99,7 +100,7 @@ def learn(table, full, keys, values, slots, first, last, y, m, h, initial, ints,
             push = by.push_of(loss, y, m)
         moves = push != 0.0
     if rule == at.PEGASOS and reals[at.INITIAL_T] + ints[at.T] > 1.0:
-        by.rescale(table, ints, reals, 1.0 - 1.0 / (reals[at.INITIAL_T] + ints[at.T]))
+        by.rescale(table, full, ints, reals, 1.0 - 1.0 / (reals[at.INITIAL_T] + ints[at.T]))
     if moves:
         insert(table, full, keys, slots, first, last, ints)
         if rule == at.ADAGRAD:
@@ -130,12 +131,12 @@ def learn(table, full, keys, values, slots, first, last, y, m, h, initial, ints,
                 scale = tau * y
             by.add(table, slots, values, first, last, scale, ints, reals)
     if rule == at.ADAGRAD:
-        by.shrink(table, ints, reals, reals[at.LR] * h)
+        by.shrink(table, full, ints, reals, reals[at.LR] * h)
     elif rule == at.SGD:
-        by.shrink(table, ints, reals, by.rate_of(ints, reals) * h)
+        by.shrink(table, full, ints, reals, by.rate_of(ints, reals) * h)
 
 
-@njit(error_model="numpy")
+@inner
 def score(reals, start, y, m, h):
     """`Totals.add`: weight, hinge loss and 0/1 loss from reals[start] on."""
     reals[start] += h
@@ -143,7 +144,7 @@ def score(reals, start, y, m, h):
     reals[start + 2] += h * (y != (1.0 if m > 0.0 else -1.0))
 
 
-@njit(error_model="numpy")
+@inner
 def take(table, full, keys, values, slots, k, ints, reals):
     """Predict, score and learn line k of the block; False where its margin has blown up, and then nothing has changed."""
     record, real = at.LINE + k * at.LINE_WIDTH, at.LABEL + k * at.LABEL_WIDTH
@@ -160,6 +161,7 @@ def take(table, full, keys, values, slots, k, ints, reals):
         reals[at.LOW], reals[at.HIGH] = min(reals[at.LOW], y), max(reals[at.HIGH], y)
     if ints[at.RULE] == at.NAG:
         m = min(max(m, reals[at.LOW]), reals[at.HIGH])
+    reals[at.PREDICTION], reals[at.LAST_LABEL], ints[at.LAST_FEATURES] = m, y, count
     ints[at.EXAMPLES] += 1
     ints[at.FEATURES] += count
     if y != 0.0:
@@ -174,17 +176,21 @@ def take(table, full, keys, values, slots, k, ints, reals):
 
 
 @njit(error_model="numpy", cache=True, nogil=True)
-def run(text, start, end, table, work, results, ints, reals):
-    """Take the lines of text[start:end] through the model; returns where it stopped, ints[STATUS] says why.
+def run(texts, start, end, tables, work, outs, numbers, sums):
+    """Take the lines of texts[start:end] through the model; returns where it stopped, ints[STATUS] says why.
 
-    text      uint8; text[end - 1] is a newline, and 8 bytes more can be read
-    table     the weights, see `table`
+    texts     uint8; texts[end - 1] is a newline, and 8 bytes more can be read
+    tables    the weights, see `table`
     work      uint64, three equal parts: keys, values, slots of the features of one block
-    results   float64, RESULT_WIDTH for each line where room is left; empty where nobody asks
+    outs      float64, RESULT_WIDTH for each line where room is left; empty where nobody asks
+    numbers, sums    `ints` and `reals` of `layout`
     end = 0   asks for the one example whose features stand in `work` and whose label stands in `reals`
     """
-    full, room = table.view(np.uint64), work.size // 3
-    keys, values, slots = work[:room], work[room:2 * room].view(np.float64), work[2 * room:].view(np.int64)
+    text, table, full, ints, reals = pointer(texts), pointer(tables), pointer(tables.view(np.uint64)), pointer(numbers), \
+        pointer(sums)
+    results, room, size = pointer(outs), work.size // 3, outs.size
+    keys, values, slots = pointer(work), pointer(work[room:].view(np.float64)), pointer(work[2 * room:].view(np.int64))
+    ints[at.ROOM] = room
     stride, mask, p = ints[at.STRIDE], np.uint64(ints[at.MASK]), start
     ints[at.STATUS] = at.DONE
     while p < end or end == 0:
@@ -223,14 +229,14 @@ def run(text, start, end, table, work, results, ints, reals):
             if not take(table, full, keys, values, slots, k, ints, reals):
                 ints[at.STATUS], ints[at.LINES] = at.BLOWN_UP, ints[record + 1]
                 return ints[record]
-            if results.size:
+            if size:
                 put = ints[at.OUT] * at.RESULT_WIDTH
-                results[put] = reals[at.MARGIN]
+                results[put], results[put + 1] = reals[at.MARGIN], reals[at.PREDICTION]
                 for i in range(at.LABEL_WIDTH):
-                    results[put + 1 + i] = reals[at.LABEL + k * at.LABEL_WIDTH + i]
-                results[put + 4], results[put + 5], results[put + 6] = ints[record + 4], ints[record + 5], ints[record + 3]
+                    results[put + 2 + i] = reals[at.LABEL + k * at.LABEL_WIDTH + i]
+                results[put + 5], results[put + 6], results[put + 7] = ints[record + 4], ints[record + 5], ints[record + 3]
                 ints[at.OUT] += 1
-            if ints[at.EXAMPLES] == ints[at.STOP] or results.size and (ints[at.OUT] + 1) * at.RESULT_WIDTH > results.size:
+            if ints[at.EXAMPLES] == ints[at.STOP] or size and (ints[at.OUT] + 1) * at.RESULT_WIDTH > size:
                 if end == 0:
                     return start
                 ints[at.STATUS] = at.STOPPED

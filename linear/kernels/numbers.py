@@ -7,7 +7,8 @@ Mathematik 18); where the result is not clearly on one side of a rounding bounda
 from fractions import Fraction
 
 import numpy as np
-from numba import njit
+
+from linear.kernels import inner
 
 WIDEST = 72                                    # powers of ten from -WIDEST to WIDEST: values end at 1e50, digits at 19
 _POWERS = [Fraction(10) ** e for e in range(-WIDEST, WIDEST + 1)]
@@ -18,7 +19,7 @@ ZERO, NINE = np.uint64(48), np.uint64(9)
 SPLIT = 134217729.0                            # 2^27 + 1
 
 
-@njit(error_model="numpy")
+@inner
 def number(text, at):
     """(end, value) of the decimal number that begins at `at`; end is -1 where there is none, or where Python must decide."""
     negative = text[at] == 45
@@ -66,7 +67,7 @@ def number(text, at):
     return at, -value if negative else value
 
 
-@njit(error_model="numpy")
+@inner
 def times_power(digits, row):
     """(digits times a power of ten, whether that is surely the nearest float64)."""
     a, b = np.float64(digits), HIGH[row]

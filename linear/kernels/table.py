@@ -10,8 +10,11 @@ every index its own place, so that nothing is ever moved and two features of one
 import numpy as np
 from numba import njit
 
+from linear.kernels import inner
+from linear.kernels.bits import pointer
 
-@njit(error_model="numpy")
+
+@inner
 def place_of(keys, stride, mask, key):
     """The slot that holds `key`, or -1 - the empty slot where it would go."""
     slot = np.int64(key) & mask
@@ -25,8 +28,9 @@ def place_of(keys, stride, mask, key):
 
 
 @njit(error_model="numpy", cache=True, nogil=True)
-def move(old, new, stride, mask):
+def move(old, news, stride, mask):
     """Copy every full slot of one table to a larger, empty one whose mask is given."""
+    new = pointer(news)
     for start in range(0, old.size, stride):
         key = old[start]
         if key != np.uint64(0):

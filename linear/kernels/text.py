@@ -5,9 +5,9 @@ cannot round for sure, a control character in a name, the loop stops and Python 
 is one reader of odd lines and one wording of errors.
 """
 import numpy as np
-from numba import njit
 
 import linear.kernels.layout as at
+from linear.kernels import inner
 from linear.kernels.hashes import LOW32, NAMELESS, SEED, SLOT, scan, vw_hash
 from linear.kernels.numbers import number
 
@@ -16,14 +16,14 @@ BLANK, TAB, NEWLINE, RETURN, COLON, BAR, APOSTROPHE = 32, 9, 10, 13, 58, 124, 39
 LARGEST, SMALLEST = 1e50, 1e-50           # of a value as it is written, see `linear.features`
 
 
-@njit(error_model="numpy")
+@inner
 def ends(text, p):
     """Whether a name or number may end here: at a blank, tab, bar or the end of the line."""
     c = text[p]
     return c == BLANK or c == BAR or c == NEWLINE or c == TAB or c == RETURN and text[p + 1] == NEWLINE
 
 
-@njit(error_model="numpy")
+@inner
 def before_the_bar(text, p, ints, reals, k):
     """Label, weight, base margin and tag of line k; returns where the first bar is, or EMPTY or SLOW."""
     record, real = at.LINE + k * at.LINE_WIDTH, at.LABEL + k * at.LABEL_WIDTH
@@ -59,11 +59,11 @@ def before_the_bar(text, p, ints, reals, k):
             words += 1
 
 
-@njit(error_model="numpy")
+@inner
 def namespaces(text, p, ints, keys, values, count):
     """Features of all namespaces from the bar at p on; returns (end of the line, number of features or SLOW or FULL)."""
     segments, bits, all_ = 0, ints[at.BITS], ints[at.HASH_ALL]
-    mask, room = (np.uint64(1) << np.uint64(bits)) - np.uint64(1), keys.size
+    mask, room = (np.uint64(1) << np.uint64(bits)) - np.uint64(1), ints[at.ROOM]
     while text[p] == BAR:
         p += 1
         field, letter, scale, seed, known = NAMELESS, np.int64(BLANK), 1.0, np.uint64(0), p

@@ -7,18 +7,18 @@ float32 table rounds when it stores.
 import math
 
 import numpy as np
-from numba import njit
 
 import linear.kernels.layout as at
+from linear.kernels import inner
 
 
-@njit(error_model="numpy")
+@inner
 def store(table, place, value, top):
     """Round to the table's type, short of infinity."""
     table[place] = max(-top, min(top, value))
 
 
-@njit(error_model="numpy")
+@inner
 def read(table, place, ints, reals):
     """`DictLearner.read`."""
     stored = np.float64(table[place])
@@ -30,7 +30,7 @@ def read(table, place, ints, reals):
     return stored * reals[at.SCALE]
 
 
-@njit(error_model="numpy")
+@inner
 def write(table, place, value, ints, reals):
     """`DictLearner.write`."""
     top = reals[at.LARGEST_STORED]
@@ -39,33 +39,31 @@ def write(table, place, value, ints, reals):
         store(table, place + ints[at.CUTS], reals[at.CUT], top)
 
 
-@njit(error_model="numpy")
-def rescale(table, ints, reals, factor):
-    """`DictLearner.rescale`."""
+@inner
+def rescale(table, full, ints, reals, factor):
+    """`DictLearner.rescale`; `full` are the keys of the table."""
     top = reals[at.LARGEST_STORED]
     reals[at.SCALE] *= factor
     if reals[at.SCALE] < 1e-9:
-        keys = table.view(np.uint64)
-        stride, per_word = ints[at.STRIDE], table.size // keys.size
-        for slot in range(0, keys.size, stride):
-            if keys[slot] != np.uint64(0):
-                place = (slot + 1) * per_word
+        for slot in range(0, (ints[at.MASK] + 1) * ints[at.STRIDE], ints[at.STRIDE]):
+            if full[slot] != np.uint64(0):
+                place = (slot + 1) * ints[at.PER_WORD]
                 store(table, place, read(table, place, ints, reals), top)
                 if ints[at.CUTS]:
                     table[place + ints[at.CUTS]] = 0.0
         reals[at.SCALE], reals[at.CUT] = 1.0, 0.0
 
 
-@njit(error_model="numpy")
-def shrink(table, ints, reals, rate):
+@inner
+def shrink(table, full, ints, reals, rate):
     """`DictLearner.shrink`."""
     if reals[at.L1] != 0.0:
         reals[at.CUT] += rate * reals[at.L1] / reals[at.SCALE]
     if reals[at.L2] != 0.0:
-        rescale(table, ints, reals, 1.0 / (1.0 + rate * reals[at.L2]))
+        rescale(table, full, ints, reals, 1.0 / (1.0 + rate * reals[at.L2]))
 
 
-@njit(error_model="numpy")
+@inner
 def push_of(loss, y, m):
     """`losses`: -y dL/dm."""
     if loss == at.HINGE_LOSS:
@@ -79,20 +77,20 @@ def push_of(loss, y, m):
     return 2.0 * (1.0 - y * m)
 
 
-@njit(error_model="numpy")
+@inner
 def add(table, slots, values, first, last, scale, ints, reals):
     """w_i += scale x_i."""
     for j in range(first, last):
         write(table, slots[j], read(table, slots[j], ints, reals) + scale * values[j], ints, reals)
 
 
-@njit(error_model="numpy")
+@inner
 def rate_of(ints, reals):
     """`rules._rate`."""
     return reals[at.LR] * (reals[at.INITIAL_T] + ints[at.T]) ** -reals[at.POWER_T]
 
 
-@njit(error_model="numpy")
+@inner
 def adagrad(table, slots, values, first, last, y, m, h, push, ints, reals):
     """`rules.adagrad` without its last line; r_i x_i takes the place of x_i in `values`, which nobody needs any more."""
     top, gain, q = reals[at.LARGEST_STORED], h * push * push, 0.0
@@ -113,7 +111,7 @@ def adagrad(table, slots, values, first, last, y, m, h, push, ints, reals):
             store(table, slots[j], table[slots[j]] + y * u * values[j], top)
 
 
-@njit(error_model="numpy")
+@inner
 def asgd_push(table, slots, values, first, last, y, initial, ints):
     """The push at the current weights, not at their mean, in `rules.asgd`."""
     current = initial
@@ -122,7 +120,7 @@ def asgd_push(table, slots, values, first, last, y, initial, ints):
     return push_of(ints[at.LOSS], y, current)
 
 
-@njit(error_model="numpy")
+@inner
 def asgd(table, slots, values, first, last, y, h, push, ints, reals):
     """`rules.asgd` after its push is known."""
     top, step = reals[at.LARGEST_STORED], rate_of(ints, reals) * h * push * y
@@ -132,7 +130,7 @@ def asgd(table, slots, values, first, last, y, h, push, ints, reals):
         store(table, place + 1, table[place + 1] + (ints[at.T] - 1) * (step * values[j]), top)
 
 
-@njit(error_model="numpy")
+@inner
 def ftrl(table, slots, values, first, last, y, h, push, reals):
     """`rules.ftrl`."""
     top, lr = reals[at.LARGEST_STORED], reals[at.LR]
@@ -147,7 +145,7 @@ def ftrl(table, slots, values, first, last, y, h, push, reals):
         store(table, place + 2, total, top)
 
 
-@njit(error_model="numpy")
+@inner
 def variance(table, slots, values, first, last):
     """sum_i S_i x_i^2; the variance of a feature never seen is 1."""
     total = 0.0
@@ -156,7 +154,7 @@ def variance(table, slots, values, first, last):
     return total
 
 
-@njit(error_model="numpy")
+@inner
 def confident_step(table, slots, values, first, last, scale, beta, reals):
     """`rules._confident_step`."""
     top, floor = reals[at.LARGEST_STORED], reals[at.FLOOR]
@@ -167,7 +165,7 @@ def confident_step(table, slots, values, first, last, scale, beta, reals):
         store(table, place + 1, max(floor, s - beta * s * s * x * x), top)
 
 
-@njit(error_model="numpy")
+@inner
 def scw2_alpha(v, ym, h, reals):
     """alpha of `rules.scw2`, 0 where it does not move."""
     phi = reals[at.PHI]
@@ -179,7 +177,7 @@ def scw2_alpha(v, ym, h, reals):
     return alpha if 0.0 < alpha <= 1e100 else 0.0
 
 
-@njit(error_model="numpy")
+@inner
 def scw2(table, slots, values, first, last, y, v, alpha, reals):
     """`rules.scw2` after its alpha is known."""
     phi = reals[at.PHI]
@@ -187,7 +185,7 @@ def scw2(table, slots, values, first, last, y, v, alpha, reals):
     confident_step(table, slots, values, first, last, alpha * y, alpha * phi / (root + v * alpha * phi), reals)
 
 
-@njit(error_model="numpy")
+@inner
 def squared_length(values, first, last):
     """sum_i x_i^2."""
     total = 0.0

@@ -2,13 +2,13 @@
 import math
 
 import numpy as np
-from numba import njit
 
 import linear.kernels.layout as at
+from linear.kernels import inner
 from linear.kernels.updates import store
 
 
-@njit(error_model="numpy")
+@inner
 def nag(table, slots, values, first, last, y, m, h, push, ints, reals):
     """`rules_vw.nag` after its push is known."""
     top, p = reals[at.LARGEST_STORED], reals[at.POWER_T]
@@ -42,7 +42,7 @@ def nag(table, slots, values, first, last, y, m, h, push, ints, reals):
         store(table, slots[j], table[slots[j]] + u * values[j], top)
 
 
-@njit(error_model="numpy")
+@inner
 def step(loss, y, m, eta, q, invariant):
     """`rules_vw.step`."""
     if loss == at.HINGE_LOSS:
@@ -57,7 +57,7 @@ def step(loss, y, m, eta, q, invariant):
     return -(y * w_exp_minus(eta * q + y * m + d) + m) / q
 
 
-@njit(error_model="numpy")
+@inner
 def w_exp_minus(x):
     """`rules_vw._w_exp_minus`."""
     if x >= 1.0:
@@ -71,13 +71,13 @@ def w_exp_minus(x):
     return w * (1.0 + r / t * (u - r) / (u - 2.0 * r)) - x
 
 
-@njit(error_model="numpy")
+@inner
 def power(ratio, e):
     """`rules_vw._power`."""
     return ratio if e == 0.5 else ratio * ratio if e == 1.0 else (ratio * ratio) ** e
 
 
-@njit(error_model="numpy")
+@inner
 def rate(ints, reals):
     """`rules_vw._rate`."""
     if ints[at.ADAPTIVE]:

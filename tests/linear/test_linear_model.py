@@ -156,7 +156,7 @@ def test_lines_files_and_dictionaries_give_the_same_model(tmp_path):
                                               for u, t, y in rows))
     by_json.learn_file(tmp_path / "f.jsonl", format="jsonl")
     expected = dict(by_dict.weights)
-    assert expected["u=a*t=x"] > 0 > expected["u=b*t=z"]
+    assert by_dict.weights["u=a*t=x"] > 0 > by_dict.weights["u=b*t=z"]
     assert all(dict(model.weights) == expected for model in (by_line, by_lines, by_file, by_json))
     assert (totals.examples, totals.malformed, totals.zero_one) == (20, 0, by_dict.totals.zero_one)
 
@@ -181,21 +181,25 @@ def test_progressive_losses_weigh_by_importance():
 
 
 @pytest.mark.parametrize("options, words", [
-    ({"rule": "adam"}, "'adam' is unknown; known rules: perceptron, sgd, pa, pa1, pa2, adagrad"),
+    ({"rule": "adam"}, "'adam' is unknown; known rules: perceptron, sgd, pa, pa1, pa2, pegasos, asgd, adagrad, ftrl"),
     ({"lr": 0.0}, "lr=0.0"), ({"lr": float("nan")}, "lr=nan"), ({"lr": "0.1"}, "lr='0.1'"), ({"C": -1}, "C=-1"),
     ({"power_t": float("inf")}, "power_t=inf"), ({"initial_t": -1}, "initial_t=-1"), ({"crosses": ["a"]}, "two fields"),
-    ({"engine": "compiled"}, "engine='compiled' is not built yet, only engine='dict'"), ({"l2": 0.1}, "l2=0.1"),
-    ({"loss": "logistic"}, "loss='logistic'"), ({"bits": 18}, "bits=18"), ({"dtype": "float32"}, "dtype='float32'"),
+    ({"engine": "gpu"}, "engine 'gpu' is unknown; known engines: compiled, dict"), ({"rule": "pa", "l2": 0.1}, "l2=0.1"),
+    ({"loss": "logistic", "rule": "pa"}, "'logistic' is unknown; known losses of rule 'pa': hinge"),
+    ({"bits": 0}, "bits=0"), ({"bits": True}, "bits=True"), ({"bits": 33}, "bits=33 is not from 1 to 32"),
+    ({"dtype": "float16"}, "'float16' is unknown; known dtypes: float32, float64"), ({"hash": "md5"}, "'md5'"),
+    ({"lr": 1e13}, "lr=10000000000000.0 .* up to 1e\\+12"), ({"rule": "nag", "power_t": 2}, "power_t=2"),
 ])
 def test_bad_options_are_named(options, words):
     with pytest.raises(ValueError, match=words.replace("(", r"\(")):
         HingeSVM(**options)
 
 
+@pytest.mark.parametrize("engine, dtype", [("dict", "float64"), ("compiled", "float64"), ("compiled", "float32")])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("stop", [0, 1, 77])
-def test_save_load_continue_equals_the_uninterrupted_run_bit_for_bit(rule, stop, tmp_path):
-    options = {"rule": rule, "crosses": ["left*right", "-q tt", ("age", "words")], "C": 0.3, "power_t": 0.1, "initial_t": 2,
+def test_save_load_continue_equals_the_uninterrupted_run_bit_for_bit(rule, stop, engine, dtype, tmp_path):
+    options = {"rule": rule, "engine": engine, "dtype": dtype, **({"l1": 1e-3, "l2": 1e-3} if RULES[rule].penalties else {}), "crosses": ["left*right", "-q tt", ("age", "words")], "C": 0.3, "power_t": 0.1, "initial_t": 2,
                "constant": rule != "pa"}
     examples = list(stream(150))
     whole, part = HingeSVM(**options), HingeSVM(**options)
@@ -269,7 +273,7 @@ def signed(version, header, body=b""):
     (signed(1, b'{"arrays":[["a","<c9",1]]}', b"12345678"), "header makes no sense"),
     (signed(1, b'{"arrays":[]}', b"1"), "belong to no array"), (signed(1, b'{"arrays":[]}'), "no model this program knows"),
     (signed(1, b'{"arrays":[],"keys":"text","options":{"speed":9}}'), "speed"),
-    (signed(1, b'{"arrays":[],"keys":"hash"}'), "'hash'"),
+    (signed(1, b'{"arrays":[],"keys":"hash","options":{}}'), "'hash'"),
 ])
 def test_other_files_are_refused_with_the_reason(data, words, tmp_path):
     (tmp_path / "odd").write_bytes(data)
@@ -326,14 +330,14 @@ def test_a_save_through_a_link_keeps_the_link_and_a_device_is_refused(small):
 
 def test_repr_and_names():
     assert "rule='pa1'" in repr(HingeSVM(rule="pa1", C=2)) and "C=2.0" in repr(HingeSVM(rule="pa1", C=2))
-    assert "a=x" in repr(trained_on_one().weights)
+    assert "a=x" in repr(trained_on_one(engine="dict").weights) and "a=x" in repr(trained_on_one(names=True).weights)
     assert set(linear.__all__) <= set(dir(linear))
     with pytest.raises(AttributeError, match="'linear' has no attribute 'SVM'; it has HingeSVM"):
         linear.SVM
 
 
-def trained_on_one():
-    model = HingeSVM()
+def trained_on_one(**options):
+    model = HingeSVM(**options)
     model.learn_one({"a": "x"}, 1)
     return model
 

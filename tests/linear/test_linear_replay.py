@@ -9,7 +9,7 @@ import pytest
 from linear import HingeSVM
 from linear.__main__ import main
 from linear.features import FeatureError, crossed_counts, expand, fields_of, parse_crosses
-from linear.names import collisions, read
+from linear.collisions import collisions
 from linear.prepare import Prepared
 from linear.replay import what_if
 
@@ -83,7 +83,8 @@ def test_what_if_is_read_as_it_is_meant():
     (["--without", "none"], "none: No such file"),
     (["--strings", "zip"], "--strings zip is for csv; the format here is vw"),
     (["--bucket", "age"], "buckets 'age'"),
-    (["--names", "train.vw"], "--names train.vw would overwrite the input"),
+    (["--sgd", "--adaptive"], "leave out the one or the others"),
+    (["--adaptive", "--rule", "sgd"], "leave out --rule sgd"),
 ])
 def test_wrong_calls_are_one_sentence(run, args, words):
     code, out, err = run("learn", "train.vw", "--quiet", *args)
@@ -99,7 +100,7 @@ def test_left_out_lines_keep_the_numbers_of_the_others(run):
 def test_csv_by_its_name_several_passes_and_prepared_fields(run):
     rows = ["age,town,click"] + [f"{age},{'Ulm' if age % 2 else 'Bonn'},{int(20 <= age < 40)}" for age in range(60)]
     (run.path / "x.csv.gz").write_bytes(gzip.compress("\n".join(rows).encode()))
-    options = ["--label", "click", "--bucket", "age:0/20/40", "--crosses", "age*town", "--passes", "2"]
+    options = ["--label", "click", "--bucket", "age:0/20/40", "--crosses", "age*town", "--passes", "2", "--names"]
     code, out, err = run("learn", "x.csv.gz", *options, "-f", "m", "--json")
     assert code == 0 and json.loads(out)["examples"] == 120 and "(2 features): age*town makes 1" in err
     model = Prepared.load("m")
@@ -136,19 +137,26 @@ def test_all_pairs_are_vws():
         parse_crosses([":*:", "-q ::"])
 
 
-def test_names_are_kept_and_found_again(run):
-    (run.path / "x.vw").write_text("1 |t a\\tb caf\u00e9:2\n-1 |t x\\y |u u*1\n", encoding="utf-8")
-    assert run("learn", "x.vw", "-q", "tu", "--names", "names", "-f", "m", "--quiet")[0] == 0
-    plain = run("inspect", "m", "--names", "names")[1]
-    model = HingeSVM.load("m")
-    named = read("names", model.options)
-    assert sorted(named.values()) == sorted({"t=a\\\\tb", "t=caf\u00e9", "Constant", "t=x\\\\y", "u=u\\*1", "t=x\\\\y*u=u\\*1"})
-    assert set(line.split("\t")[1] for line in plain.splitlines()) == set(named.values())
-    before = (run.path / "names").read_text()
-    (run.path / "y.vw").write_text("1 |t new\n")
-    run("learn", "y.vw", "-i", "m", "--names", "names", "-f", "m", "--quiet")
-    after = (run.path / "names").read_text()
-    assert set(after.splitlines()) == {*before.splitlines(), "t=new"}
+def test_names_are_kept_on_request(run):
+    assert run("learn", "train.vw", "-q", "ut", "--names", "-f", "m", "--quiet")[0] == 0
+    assert run("learn", "train.vw", "-q", "ut", "-f", "hashed", "--quiet")[0] == 0
+    named, hashed = (dict(reversed(line.split("\t")) for line in run("inspect", model)[1].splitlines()) for model in ("m", "hashed"))
+    assert "user=u1*tags=b" in named and "Constant" in named and len(named) == len(hashed)
+    model = HingeSVM.load("hashed")
+    assert all(model.weights[name] == float(weight) for name, weight in named.items())
+
+
+@pytest.mark.parametrize("args, options", [
+    (["--sgd"], {"adaptive": False, "normalized": False, "invariant": False}),
+    (["--adaptive"], {"adaptive": True, "normalized": False, "invariant": False}),
+    (["--normalized", "--invariant"], {"adaptive": False, "normalized": True, "invariant": True}),
+    (["--rule", "nag"], {}),
+    (["--rule", "nag", "--bits", "18", "--hash", "all"], {"bits": 18, "hash": "all"}),
+])
+def test_vws_update_with_exactly_the_named_switches(run, args, options):
+    told = json.loads(run("learn", "train.vw", *args, "--quiet", "--json")[1])
+    model, totals = alone(LINES, rule="nag", **options)
+    assert (told["progressive_hinge"], told["weights"]) == (totals.hinge, len(model.weights))
 
 
 def test_collisions_measured_beside_the_birthday_estimate(run):

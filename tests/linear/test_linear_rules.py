@@ -3,7 +3,8 @@ import pytest
 
 from linear.features import FeatureError
 from linear.reference import DictLearner
-from linear.rules import RULES, hinge
+from linear.losses import hinge
+from linear.rules import RULES
 
 AB = [("a", 1.0), ("b", 2.0)]
 
