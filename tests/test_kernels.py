@@ -108,7 +108,26 @@ def relu_gradient(dtype, rng):
     yield [np.array([np.inf, np.nan, 1, 1, np.nan], dtype), np.array([0, 0, np.nan, -0.0, 2], dtype)]
 
 
-ARGUMENTS = {f.__name__: f for f in (_cross_entropy, _scatter_rows, _sum_of_squares, relu_gradient)}
+def _neighbours(dtype, rng):
+    for n, d, k, spread, scale in [(7, 3, 2, 1, 1), (2, 1, 1, 1, 1), (40, 4, 3, 1, 0.5), (70, 2, 39, 5, 1), (33, 5, 4, 1e-2, 9), (20, 0, 2, 1, 1)]:
+        y = rng.integers(0, k, n)
+        x = (rng.normal(size=(n, d)) * spread + y[:, None]).astype(dtype)
+        products = x @ x.T
+        squares = products.diagonal().copy() if d else np.ones(n, dtype)
+        kept = rng.random(n) < 0.8 if n > 50 else np.ones(n, bool)
+        yield [products, squares, x, y, kept, scale, np.zeros(n, dtype), np.zeros((n, n), dtype)]
+
+
+def _alignments(dtype, rng):
+    for steps, n, k, longest, zero_infinity in [(7, 4, 3, 3, False), (1, 2, 2, 1, False), (12, 5, 4, 5, True), (3, 3, 3, 3, False), (4, 2, 3, 0, True), (0, 2, 2, 1, False)]:
+        x = np.log(rng.dirichlet(np.ones(k), (steps, n))).astype(dtype)
+        sizes, used = rng.integers(0, longest + 1, n), rng.integers(0, steps + 1, n)
+        states = np.zeros((n, 2 * longest + 1), np.int64)
+        states[:, 1::2] = np.where(np.arange(longest) < sizes[:, None], rng.integers(1, k, (n, longest)), 0)
+        yield [x, states, used, sizes, zero_infinity, np.zeros(n, dtype), np.zeros((steps, n, k), dtype)]
+
+
+ARGUMENTS = {f.__name__: f for f in (_cross_entropy, _scatter_rows, _sum_of_squares, relu_gradient, _neighbours, _alignments)}
 
 
 def test_every_kernel_has_arguments_here():

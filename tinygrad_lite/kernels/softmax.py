@@ -6,7 +6,7 @@ maxima, exponentiated, summed and scaled before the next block is touched.
 """
 import numpy as np
 
-from . import kernel, ready
+from . import fresh, kernel, ready
 from .scalars import exp
 
 BLOCK = 2048            # numbers
@@ -124,8 +124,8 @@ def cross_entropy(x, y, weight=None, ignore_index=-100, smoothing=0.0, mean=True
     >>> round(total, 4), grad
     (0.6931, array([[-0.5,  0.5]]))
     """
-    losses, grad = np.empty_like(x, shape=x.shape[0]), np.empty_like(x, order="C")
-    w = np.empty(0, x.dtype) if weight is None else weight
+    losses, grad = fresh(x, x.shape[:1]), fresh(x, x.shape)
+    w = fresh(x, (0,)) if weight is None else weight
     total, bad = _cross_entropy(x, y, w, ignore_index, smoothing, mean, losses, grad)
     if bad >= 0:
         raise IndexError(f"target {y[bad]} of row {bad}, expected 0..{x.shape[1] - 1} or ignore_index {ignore_index}")

@@ -1,12 +1,14 @@
-"""Losses of scores against classes: cross-entropy and its kin, hinges."""
+"""Losses of scores against classes by likelihood: cross-entropy and its kin."""
 import numpy as np
 
 from ..kernels.softmax import cross_entropy as rows_cross_entropy
-from ..ops.activations import log_softmax, relu, softplus
+from ..ops.activations import log_softmax, logsigmoid, softplus
+from ..ops.elementwise import exp, expm1, log
 from ..ops.indexing import gather, where
-from ..ops.reductions import sum
+from ..ops.reductions import power, sum
 from ..tensor import Tensor, op, plain
-from .common import REDUCTIONS, class_ids, integers, reduced, same_shape, tensor
+from .common import (REDUCTIONS, TINY, class_ids, class_weights, integers, numbers, reduced, same_shape, scores_and_classes,
+                     tensor)
 
 
 # --- cross-entropy of rows of scores, fused: the forward pass leaves the gradient behind
@@ -27,34 +29,32 @@ def _rows_formula(x, y, weight, ignore_index, smoothing, reduction):
     target = np.full(x.shape, smoothing / k, x.dtype)
     target[np.flatnonzero(used), y[used]] += 1 - smoothing
     target = target * w * used[:, None]
-    losses = -where(target == 0, 0, target * log_softmax(x, 1)).sum(axis=1)
+    losses = -(target * where(target == 0, 0, log_softmax(x, 1))).sum(axis=1)
     return reduced(losses, reduction, w[y[used]].sum())
 
 
 _rows = op("cross_entropy", _rows_forward, _rows_rule, composite=_rows_formula, saves=True)
 
 
-def cross_entropy(x, y, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    """-log softmax(x)_y. x: (N, K), (K,) or (N, K, d1...) scores; y: integer classes, or probabilities of x's shape.
+def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    """-log softmax(x)_y. input: (N, K), (K,) or (N, K, d1...) scores; target: integer classes, or probabilities of that shape.
 
-    With weights w and smoothing e: l = -(1-e) w_y log p_y - e/K sum_c w_c log p_c. The mean divides by
-    the sum of w_y over what is not ignored (by N for probabilities). All ignored: nan, gradient 0.
+    With weights w and smoothing e: l = -(1-e) w_y log p_y - e/K sum_c w_c log p_c (Szegedy et al. 2015, 1512.00567).
+    The mean divides by the sum of w_y over what is not ignored (by N for probabilities). All ignored: nan, gradient 0.
 
     >>> x = Tensor([[2.0, 0.0], [0.0, 0.0]], requires_grad=True)
     >>> loss = cross_entropy(x, np.array([0, 1])); loss.backward()
     >>> round(loss.item(), 4), x.grad[1]
     (0.41, array([ 0.25, -0.25], dtype=float32))
     """
-    x, y = tensor(x), y if isinstance(y, Tensor) else np.asarray(y)
+    x, y = tensor(input), target if isinstance(target, Tensor) else np.asarray(target)
     if x.ndim == 0:
         raise ValueError("cross_entropy: got a 0-d input, expected scores of shape (N, K)")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing: got {label_smoothing}, expected a number in [0, 1]")
     axis = 0 if x.ndim == 1 else 1
     k = x.shape[axis]
-    w = None if weight is None else np.asarray(plain(weight), x.dtype)
-    if w is not None and w.shape != (k,):
-        raise ValueError(f"cross_entropy: weight has shape {w.shape}, expected ({k},), one per class")
+    w = class_weights("cross_entropy", weight, k, x.dtype)
     if y.dtype.kind == "f":
         return _soft_cross_entropy(x, y, np.ones(k, x.dtype) if w is None else w, axis, reduction, label_smoothing)
     y = integers("cross_entropy", y)
@@ -78,67 +78,147 @@ def _soft_cross_entropy(x, y, w, axis, reduction, smoothing):
     return reduced(losses, reduction)
 
 
-def nll_loss(x, y, weight=None, ignore_index=-100, reduction="mean"):
+def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
     """-w_y x_y for log-probabilities x (N, K), (K,) or (N, K, d1...); the mean divides by the sum of w_y.
 
     >>> nll_loss(Tensor([[-0.5, -1.0], [-2.0, -0.25]]), np.array([0, 1])).item()
     0.375
     """
-    x = tensor(x)
+    x = tensor(input)
+    if x.ndim == 0:
+        raise ValueError("nll_loss: got a 0-d input, expected log-probabilities of shape (N, K)")
     axis = 0 if x.ndim == 1 else 1
     k = x.shape[axis]
-    y = class_ids("nll_loss", y, k, ignore_index)
+    y = class_ids("nll_loss", target, k, ignore_index)
     if y.shape != tuple(x.shape[:axis] + x.shape[axis + 1:]):
         raise ValueError(f"nll_loss: got input of shape {x.shape} and target of shape {y.shape}, expected "
                          f"{x.shape[:axis] + x.shape[axis + 1:]}")
-    w = np.ones(k, x.dtype) if weight is None else np.asarray(plain(weight), x.dtype)
-    share = np.where(y >= 0, w[y], 0).astype(x.dtype)
+    w = class_weights("nll_loss", weight, k, x.dtype)
+    share = np.where(y >= 0, 1 if w is None else w[y], 0).astype(x.dtype)
     picked = gather(x, axis, np.expand_dims(np.maximum(y, 0), axis)).reshape(y.shape)
-    losses = -where(share == 0, 0, picked * share)
+    losses = -(where(share == 0, 0, picked) * share)
     return reduced(losses, reduction, share.sum())
 
 
-def binary_cross_entropy_with_logits(x, y, weight=None, reduction="mean", pos_weight=None):
+# --- yes or no
+@np.errstate(divide="ignore")               # log 0 is held at -100
+def _bce(x, y):
+    return -(y * np.maximum(np.log(x), -100) + (1 - y) * np.maximum(np.log1p(-x), -100))
+
+
+@np.errstate(divide="ignore")
+def _bce_target(g, z, x, y):
+    return g * (np.maximum(np.log1p(-x), -100) - np.maximum(np.log(x), -100))
+
+
+_binary = op("binary_cross_entropy", _bce, lambda g, z, x, y: g * (x - y) / np.maximum((1 - x) * x, TINY), _bce_target)
+
+
+def binary_cross_entropy(input, target, weight=None, reduction="mean"):
+    """-w [y log x + (1-y) log(1-x)] for probabilities x and targets y in [0, 1], any shape; logarithms end at -100.
+
+    The slope is PyTorch's (x-y) / max(x (1-x), 1e-12): 1e12 at the wrong end. From scores, binary_cross_entropy_with_logits
+    is exact.
+
+    >>> binary_cross_entropy(Tensor([0.5, 0.0]), np.array([1, 1]), reduction="none").data.round(4)
+    array([  0.6931, 100.    ], dtype=float32)
+    """
+    x, y = same_shape("binary_cross_entropy", input, target)
+    wrong = ~((plain(x) >= 0) & (plain(x) <= 1))
+    if wrong.any():
+        at = np.unravel_index(wrong.argmax(), x.shape)
+        raise ValueError(f"binary_cross_entropy: got input {plain(x)[at]} at index {tuple(map(int, at))}, expected probabilities "
+                         "in [0, 1]: for scores use binary_cross_entropy_with_logits")
+    losses = _binary(x, y)
+    return reduced(losses if weight is None else losses * numbers(weight, x.dtype), reduction)
+
+
+def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
     """w [q y log(1 + e^-x) + (1-y) log(1 + e^x)] for logits x and targets y in [0, 1], q = pos_weight; never overflows.
 
     >>> round(binary_cross_entropy_with_logits(Tensor([0.0, 100.0]), np.array([1.0, 1.0])).item(), 4)
     0.3466
     """
-    x, y = same_shape("binary_cross_entropy_with_logits", x, y)
+    x, y = same_shape("binary_cross_entropy_with_logits", input, target)
     missed = y * softplus(-x, 1.0, np.inf)          # exact also where PyTorch's softplus goes over to x
-    losses = (1 - y) * softplus(x, 1.0, np.inf) + (missed if pos_weight is None else pos_weight * missed)
-    return reduced(losses if weight is None else losses * weight, reduction)
+    missed = missed if pos_weight is None else numbers(pos_weight, x.dtype) * missed
+    losses = (1 - y) * softplus(x, 1.0, np.inf) + missed
+    return reduced(losses if weight is None else losses * numbers(weight, x.dtype), reduction)
 
 
-def hinge_loss(score, y, margin=1, reduction="mean"):
-    """max(0, margin - y score) for y in {-1, 1}; the slope at the kink is 0. Cortes & Vapnik 1995.
+def multilabel_soft_margin_loss(input, target, weight=None, reduction="mean"):
+    """The mean over the K classes of binary cross-entropies of scores (N, K) or (K,) with targets 0 or 1 of that shape.
 
-    >>> hinge_loss(Tensor([0.5, 3.0]), np.array([1, 1])).item()
-    0.25
+    >>> round(multilabel_soft_margin_loss(Tensor([[0.0, 3.0]]), np.array([[1, 0]])).item(), 4)
+    1.8709
     """
-    score, y = same_shape("hinge_loss", score, y)
-    return reduced(relu(margin - score * y), reduction)
+    x, y = same_shape("multilabel_soft_margin_loss", input, target)
+    if x.ndim == 0:
+        raise ValueError("multilabel_soft_margin_loss: got a 0-d input, expected scores of shape (N, K)")
+    losses = -(y * logsigmoid(x) + (1 - y) * logsigmoid(-x))
+    losses = losses if weight is None else losses * numbers(weight, x.dtype)
+    return reduced(sum(losses, -1) / x.shape[-1], reduction)
 
 
-def squared_hinge_loss(score, y, margin=1, reduction="mean"):
-    """max(0, margin - y score)^2 for y in {-1, 1}.
+# --- distributions against distributions, and cross-entropies that count some mistakes more than others
+def kl_div(input, target, reduction="mean", log_target=False):
+    """y (log y - x) for log-probabilities x and probabilities y (or their logarithms), 0 where y is 0. Kullback & Leibler 1951.
 
-    >>> squared_hinge_loss(Tensor([0.5, 3.0]), np.array([1, 1])).item()
-    0.125
+    `reduction="batchmean"` divides by the first axis only: the divergence; "mean" by the number of numbers, as in PyTorch.
+
+    >>> x = Tensor(np.log([[0.5, 0.5]]))
+    >>> round(kl_div(x, np.array([[1.0, 0.0]]), reduction="batchmean").item(), 4)
+    0.6931
     """
-    score, y = same_shape("squared_hinge_loss", score, y)
-    short = relu(margin - score * y)
-    return reduced(short * short, reduction)
+    x, y = same_shape("kl_div", input, target)
+    if log_target:
+        losses = exp(y) * (y - x)
+    else:
+        zero = plain(y) == 0
+        if (plain(y) < 0).any():
+            raise ValueError(f"kl_div: target: got {plain(y).min()}, expected probabilities (or log_target=True)")
+        losses = y * where(zero, 0, log(where(zero, 1, y)) - x)
+    if reduction == "batchmean":
+        return reduced(losses, "mean", x.shape[0] if x.ndim else 1)
+    return reduced(losses, reduction)
 
 
-def multiclass_hinge_loss(score, target, margin=1, reduction="mean"):
-    """max(0, margin + max_{j != y} s_j - s_y): only the worst class counts. Crammer & Singer 2001.
+def focal_loss(logits, target, gamma=2.0, reduction="mean"):
+    """-(1 - p_y)^gamma log p_y, p = softmax(logits): what is already right counts little. Lin et al. 2017 (1708.02002).
 
-    >>> multiclass_hinge_loss(Tensor([[2.0, 1.5, 0.0]]), np.array([0])).item()
-    0.5
+    logits: (N, K), (K,) or (N, K, d1...), target: integer classes. gamma = 0 is cross-entropy.
+
+    >>> x = Tensor([[0.0, 0.0], [5.0, 0.0]])
+    >>> for gamma in (0.0, 2.0):
+    ...     print([f"{l:.2g}" for l in focal_loss(x, np.array([0, 0]), gamma, reduction="none").data])
+    ['0.69', '0.0067']
+    ['0.17', '3e-07']
     """
-    score = tensor(score)
-    y = class_ids("multiclass_hinge_loss", target, score.shape[1])
-    own = gather(score, 1, y[:, None]).reshape(-1)
-    others = where(np.arange(score.shape[1]) == y[:, None], -np.inf, score)
-    return reduced(relu(margin + others.max(axis=1) - own), reduction)
+    logits = tensor(logits)
+    if not gamma >= 0:
+        raise ValueError(f"focal_loss: gamma: got {gamma}, expected a number >= 0")
+    y, axis = integers("focal_loss", target), 0 if logits.ndim == 1 else 1
+    if logits.ndim == 0 or y.shape != logits.shape[:axis] + logits.shape[axis + 1:]:
+        raise ValueError(f"focal_loss: got logits of shape {logits.shape} and target of shape {y.shape}, expected (N, K) and (N,)")
+    class_ids("focal_loss", y, logits.shape[axis])
+    losses = cross_entropy(logits, target, reduction="none")
+    return reduced(power(-expm1(-losses), gamma) * losses if gamma else losses, reduction)
+
+
+def infogain_loss(logits, target, H, reduction="mean"):
+    """-sum_k H[y, k] log p_k, p = softmax(logits): H (K, K) says what each answer k is worth where y is right. From Caffe.
+
+    logits: (N, K), target: integer classes (N,). H = identity is cross-entropy.
+
+    >>> x, y = Tensor([[2.0, 1.0, 0.0]]), np.array([0])
+    >>> H = np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]], "f")
+    >>> round(infogain_loss(x, y, np.eye(3, dtype="f")).item(), 4), round(infogain_loss(x, y, H).item(), 4)
+    (0.4076, 1.1114)
+    """
+    x, y = scores_and_classes("infogain_loss", logits, target)
+    H, k = numbers(H, x.dtype), x.shape[1]
+    if H.shape != (k, k):
+        raise ValueError(f"infogain_loss: got logits of shape {x.shape} and H of shape {H.shape}, expected ({k}, {k})")
+    worth = H[y]
+    losses = -sum(worth * where(plain(worth) == 0, 0, log_softmax(x, 1)), 1)
+    return reduced(losses if tensor(logits).ndim == 2 else losses.reshape(()), reduction)

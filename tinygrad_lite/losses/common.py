@@ -6,6 +6,7 @@ from ..ops.reductions import norm, sum
 from ..tensor import Tensor, plain
 
 REDUCTIONS = ("mean", "sum", "none")
+TINY = float(np.float32(1e-12))         # PyTorch keeps this guard in float32, for float64 too: 9.99999996e-13
 
 
 def reduced(losses, reduction, count=None):
@@ -91,9 +92,9 @@ def class_weights(name, weight, k, dtype):
     return w
 
 
-def positive(name, option, value):
+def above_zero(name, option, value):
     """A positive number; a Tensor (a learned temperature) stays one."""
-    if not (value.size == 1 if isinstance(value, Tensor) else True) or not plain(value) > 0:
+    if np.size(plain(value)) != 1 or not plain(value) > 0:
         raise ValueError(f"{name}: {option}: got {value}, expected a number > 0")
     return value if isinstance(value, Tensor) else float(value)
 

@@ -49,7 +49,7 @@ def l1_loss(input, target, reduction="mean", weight=None):
 def smooth_l1_loss(input, target, reduction="mean", beta=1.0):
     """d^2 / (2 beta) where d = |x - y| < beta, else d - beta / 2; beta = 0 is l1_loss. Girshick 2015 (1504.08083).
 
-    >>> smooth_l1_loss(Tensor([1.0, 5.0]), np.array([2.0, 2.0]), reduction="none").data
+    >>> smooth_l1_loss(Tensor([1.0, 5.0]), np.array([2, 2]), reduction="none").data
     array([0.5, 2.5], dtype=float32)
     """
     x, y = same_shape("smooth_l1_loss", input, target)
@@ -63,7 +63,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
 
     As in PyTorch the mean divides by the number of losses, weights or not.
 
-    >>> huber_loss(Tensor([1.0, 5.0]), np.array([2.0, 2.0]), reduction="none", delta=2.0).data
+    >>> huber_loss(Tensor([1.0, 5.0]), np.array([2, 2]), reduction="none", delta=2.0).data
     array([0.5, 4. ], dtype=float32)
     """
     x, y = same_shape("huber_loss", input, target)
@@ -100,7 +100,7 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
     0.5966
     """
     x, y = same_shape("gaussian_nll_loss", input, target)
-    v = np.full(x.shape, var, x.dtype) if isinstance(var, (int, float)) else numbers(var, x.dtype)
+    v = np.full(x.shape, var, x.dtype) if isinstance(var, (int, float, np.generic)) else numbers(var, x.dtype)
     if (plain(v) < 0).any():
         raise ValueError(f"gaussian_nll_loss: var: got {plain(v).min()}, expected numbers >= 0")
     if v.shape != x.shape and v.shape == x.shape[:-1]:

@@ -2,7 +2,10 @@
 import numpy as np
 
 from .. import random as source
-from ..losses import (binary_cross_entropy_with_logits, cross_entropy, l1_loss, mse_loss, nll_loss)
+from ..losses import (binary_cross_entropy, binary_cross_entropy_with_logits, cosine_embedding_loss, cross_entropy, ctc_loss,
+                      gaussian_nll_loss, hinge_embedding_loss, huber_loss, kl_div, l1_loss, margin_ranking_loss, mse_loss,
+                      multi_margin_loss, multilabel_margin_loss, multilabel_soft_margin_loss, nll_loss, poisson_nll_loss,
+                      smooth_l1_loss, soft_margin_loss, triplet_margin_loss)
 from ..ops.activations import (celu, cosine_similarity, elu, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh,
                                leaky_relu, log_softmax, logsigmoid, mish, normalize, pairwise_distance, relu, relu6, selu,
                                sigmoid, silu, softmax, softplus, softshrink, softsign, tanhshrink)
