@@ -198,9 +198,9 @@ def plot(rows, path):
     figure = plt.figure(figsize=(13, 2 + 0.13 * max(len(rows), 30)), layout="constrained")
     grid = figure.add_gridspec(max(len(curves), 1), 2)
     ax = figure.add_subplot(grid[:, 0] if curves else grid[:, :])
-    for dtype, color in zip(LIMIT, ("C0", "C1")):
+    for dtype, color, size in zip(LIMIT, ("C0", "C1"), (6, 3)):        # the smaller dots lie on the larger ones
         places = [i for i, row in enumerate(rows) if row[dtype] is not None]
-        ax.plot([min(max(rows[i][dtype], 1e-18), 1e3) for i in places], places, "o", color=color, markersize=3,
+        ax.plot([min(max(rows[i][dtype], 1e-18), 1e3) for i in places], places, "o", color=color, markersize=size,
                 label=f"largest difference in {dtype}")
         ax.axvline(LIMIT[dtype], color=color, linestyle=":", label=f"limit in {dtype}: {LIMIT[dtype]:g}")
     ax.set_yticks(range(len(rows)), [row["item"] for row in rows], fontsize=6)

@@ -10,6 +10,7 @@ import html
 import importlib
 import io
 import pkgutil
+import re
 import sys
 import time
 from pathlib import Path
@@ -64,10 +65,14 @@ def title_and_text(module):
     return first, [" ".join(p.split()) for p in paragraphs if not p.startswith("    ")]
 
 
+def as_paragraph(text):
+    return "<p>" + re.sub("`(.+?)`", r"<code>\1</code>", html.escape(text)) + "</p>"
+
+
 def section(name, module, numbers, error):
     title, paragraphs = title_and_text(module)
     verdict = f'<p class="broken">{html.escape(error)}</p>\n' if error else ""
-    text = "\n".join(f"<p>{html.escape(p)}</p>" for p in paragraphs)
+    text = "\n".join(map(as_paragraph, paragraphs))
     return SECTION.format(name=name, title=html.escape(title), text=text, numbers=html.escape(numbers), verdict=verdict)
 
 

@@ -53,7 +53,7 @@ def measure(seed):
     rng = np.random.default_rng(seed)
     x, y = data(rng)
     order = rng.permutation(N).reshape(-1, BATCH)           # an epoch: every point in one batch
-    gd, sgd = descend([(x, y)] * STEPS), descend([(x[b], y[b]) for b in order[:STEPS]])
+    gd, sgd = descend([(x, y)] * STEPS), descend([(x[b], y[b]) for b in (order[i % len(order)] for i in range(STEPS))])
     at_start = [gradient(np.array(START), x[b], y[b]) for b in order]
     return {"x": x, "y": y, "batches": order, "gd": gd, "sgd": sgd, "full_gradient": gradient(np.array(START), x, y),
             "mean_of_batches": np.mean(at_start, axis=0), "spread_of_batches": np.std(at_start, axis=0)}

@@ -236,7 +236,7 @@ class Optimizer:
         """scalars() and those that the lifted rules' prelude reads: direction, L2, decoupled decay."""
         h = self.scalars(o, t) if self.rule_of(o) is not None else {}
         decay = 0.0 if self.own_decay else getattr(o, "weight_decay", 0.0)
-        decoupled = decay and getattr(o, "decoupled_weight_decay", self.decoupled)
+        decoupled = decay and (self.decoupled or getattr(o, "decoupled_weight_decay", False))
         h["direction"] = -1.0 if o.maximize else 1.0
         h["l2"] = 0.0 if decoupled else decay
         h["keep"] = 1.0 - o.lr * decay if decoupled else 1.0
