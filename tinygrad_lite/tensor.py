@@ -135,7 +135,10 @@ class Tensor:
         made = ", requires_grad=True" if self._node is LEAF else f", op={self.op_name}" if self.op_name else ""
         return f"Tensor({np.array2string(self.numpy(), 100, separator=', ', prefix='Tensor(', threshold=100)}, dtype={self.dtype}{made})"
 
-    def __len__(self): return len(self.data if self.shape else np.asarray(self.data))       # of a 0-d one NumPy says what is wrong
+    def __len__(self):
+        if not self.shape:
+            raise TypeError("len() of a 0-d Tensor")
+        return self.shape[0]
     def __iter__(self): return (self[i] for i in range(len(self)))
     def __bool__(self): return bool(self.data)
     def __float__(self): return float(self.item())
