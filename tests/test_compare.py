@@ -170,7 +170,8 @@ def test_a_difference_anywhere_shows_in_the_sums(script, size):
 def test_plot(script, tmp_path):
     from matplotlib.image import imread
     rows = [dict(item=f"optim.{i}", float64=10.0 ** -i, float32=None if i % 2 else 0.0) for i in range(9)]
-    rows += [dict(item="training.one", float64=0.0, float32=None, curves=[np.array([2.0, 1.0, 0.5])] * 2), dict(item="broken", float64=None, float32=None)]
+    rows += [dict(item="training.one", float64=0.0, float32=None, curves=[np.array([2.0, 1.0, 0.5])] * 2),
+             dict(item="broken", float64=None, float32=None)]
     script.plot(rows, tmp_path / "with.png")
     script.plot(rows[:9], tmp_path / "without.png")
     one, other = (imread(tmp_path / name)[..., :3] for name in ("with.png", "without.png"))

@@ -27,7 +27,8 @@ from linear.adapters.river import HingeClassifier as RiverHinge
 from linear.adapters.sklearn import FieldHasher, HingeClassifier, signed_hash
 from linear.features import FeatureError
 
-RIVER_MODELS = {"plain": RiverHinge(), "calibrated": RiverHinge(rule="pa1", calibrate=True)}
+RIVER_MODELS = {"plain": RiverHinge(), "calibrated": RiverHinge(rule="pa1", calibrate=True),
+                "compiled": RiverHinge(engine="compiled")}
 
 
 def river_checks():
@@ -102,12 +103,12 @@ if importlib.util.find_spec("pandas") is None:            # these two would only
 
 
 def sklearn_checks():
-    for model in HingeClassifier(), HingeClassifier(rule="pa1", shuffle=False):
+    for model in HingeClassifier(), HingeClassifier(rule="pa1", shuffle=False), HingeClassifier(engine="compiled"):
         for estimator, check in estimator_checks_generator(model):
             name = getattr(check, "func", check).__name__
             marks = [pytest.mark.xfail(reason=ORDER_DEPENDENT[name])] if name in ORDER_DEPENDENT else []
             if name not in NOT_HERE:
-                yield pytest.param(estimator, check, id=f"{model.rule}-{name}", marks=marks)
+                yield pytest.param(estimator, check, id=f"{model.rule}-{model.engine}-{name}", marks=marks)
 
 
 @pytest.mark.parametrize("estimator, check", list(sklearn_checks()))
@@ -170,6 +171,8 @@ def test_partial_fit_is_the_learner_itself():
         plain.learn_one({str(column): float(value) for column, value in zip(X.indices[start:end], X.data[start:end])}, bool(label))
     assert model.coef_[0].tolist() == [plain.weights[str(column)] for column in range(X.shape[1])]
     assert model.intercept_[0] == plain.weights["Constant"]
+    compiled = HingeClassifier(engine="compiled").partial_fit(X, y, classes=[0, 1])
+    assert compiled.coef_.tolist() == model.coef_.tolist() and compiled.intercept_[0] == model.intercept_[0]
     with pytest.raises(ValueError, match="label 2 is not one of the classes"):
         model.partial_fit(X[:2], [0, 2])
 

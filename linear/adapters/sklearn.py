@@ -92,16 +92,15 @@ class HingeClassifier(ClassifierMixin, BaseEstimator):
     @property
     def coef_(self):
         """The weights of the columns, of shape (1, columns)."""
-        coef = np.zeros((1, self.n_features_in_))
-        for key, weight in self.model_.weights.items():
-            if key != CONSTANT:
-                coef[0, int(key)] = weight
+        coef, weights = np.zeros((1, self.n_features_in_)), self.model_.weights
+        for column in self.columns_:                       # asked by name, as the compiled engine keeps hashed keys only
+            coef[0, column] = weights.get(str(column), 0.0)
         return coef
 
     @property
     def intercept_(self):
         """The bias, of shape (1,)."""
-        return np.array([dict(self.model_.weights).get(CONSTANT, 0.0)])
+        return np.array([self.model_.weights.get(CONSTANT, 0.0)])
 
     def _begin(self, y, classes):
         check_classification_targets(y)
@@ -109,7 +108,7 @@ class HingeClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
         if len(classes) < 2:
             raise ValueError(f"the labels are of {len(classes)} class, expected 2: there is nothing to tell apart")
-        self.classes_ = classes
+        self.classes_, self.columns_ = classes, set()      # the columns that have held a value so far
         self.model_ = HingeSVM(rule=self.rule, lr=self.lr, C=self.C, constant=bool(self.fit_intercept), engine=self.engine,
                                dtype="float64")
 
@@ -119,6 +118,7 @@ class HingeClassifier(ClassifierMixin, BaseEstimator):
         return np.where(y == self.classes_[1], 1, -1).tolist()
 
     def _learn(self, rows, order):
+        self.columns_.update(rows.names)
         for number in order:
             self.model_.take(rows[number])
 
