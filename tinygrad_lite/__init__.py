@@ -5,6 +5,8 @@
 >>> (x * x).sum().backward(); x.grad
 array([2., 4.], dtype=float32)
 """
+import importlib
+
 from .tensor import Tensor, no_grad
 from .rowsparse import RowSparse
 from .ops.elementwise import *
@@ -17,4 +19,16 @@ from .ops import numpy_functions
 from .autodiff import grad, hvp, jacobian, value_and_grad
 from .gradcheck import gradcheck
 from .random import seed
-from . import backend, clip, data, diagnostics, losses, nn, optim, schedules
+
+ROOMS = ("backend", "clip", "data", "diagnostics", "losses", "nn", "optim", "schedules")
+
+
+def __getattr__(name):
+    """Load a room at its first use (PEP 562): `import tinygrad_lite` alone costs little more than NumPy."""
+    if name in ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *ROOMS})
