@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "examples" / "compare_pytorch.py"
 PATCHED = """import importlib.util, runpy, sys
 import tinygrad_lite as tg
+import tinygrad_lite.nn                 # whose losses stay whole
 {patch}
 sys.argv[0] = {script!r}
 runpy.run_path({script!r}, run_name="__main__")"""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_lite as tg
+from tinygrad_lite import clip, losses, nn, optim  # noqa: F401  (rooms load at first use; loading them fills the table of kernels)
 from tinygrad_lite import kernels
 from tinygrad_lite.kernels import KERNELS, updates
 from tinygrad_lite.kernels.updates import Lifted, loop_source, staggered

@@ -26,7 +26,7 @@ def loss(name, function, *order):
     def extra_repr(self):
         return ", ".join(f"{k}={v}" for k, v in self.options.items() if v is not defaults[k])
     return type(name, (Module,), dict(__init__=__init__, forward=forward, extra_repr=extra_repr, __module__=__name__,
-                                      __doc__=function.__doc__.split("\n")[0]))
+                                      __doc__=(function.__doc__ or function.__name__).split("\n")[0]))
 
 
 CrossEntropyLoss = loss("CrossEntropyLoss", losses.cross_entropy)
