@@ -10,8 +10,6 @@ import numpy as np
 
 import linear.kernels.layout as at
 from linear.features import FeatureError
-from linear.kernels.lines import run
-from linear.kernels.table import move
 from linear.progress import Totals
 from linear.reference import LARGEST_MARGIN, LIMITS, SCALARS
 from linear.rules import RULES
@@ -21,6 +19,20 @@ _REALS = {"seen": at.SEEN, "scale": at.SCALE, "cut": at.CUT, "X": at.X, "T": at.
 _COUNTS = {"examples": at.EXAMPLES, "features": at.FEATURES}                        # of Totals, for a run
 _SUMS = {"weight": at.WEIGHT, "hinge_sum": at.HINGE, "zero_one_sum": at.ZERO_ONE}
 _INDEX = np.uint64((1 << 63) - 1)
+
+
+def run(*args):
+    """`kernels.lines.run`; numba is imported at the first call, when this name becomes the loop's own."""
+    global run
+    from linear.kernels.lines import run
+    return run(*args)
+
+
+def move(*args):
+    """`kernels.table.move`, likewise."""
+    global move
+    from linear.kernels.table import move
+    return move(*args)
 
 
 class CompiledLearner:
@@ -33,7 +45,7 @@ class CompiledLearner:
     [(17, 1.0), (99, 0.5)]
     """
 
-    def __init__(self, rule="adagrad", lr=None, loss="hinge", l1=0.0, l2=0.0, C=1.0, r=1.0, phi=1.0, lam=1e-4, floor=0.0,
+    def __init__(self, rule="adagrad", lr=None, loss="hinge", l1=0.0, l2=0.0, C=1.0, r=1.0, phi=1.0, lam=1e-4, floor=0.01,
                  power_t=0.0, initial_t=0.0, adaptive=True, normalized=True, invariant=True, dtype="float32", bits=None,
                  all_=False, constant=True, crosses=()):
         self.rule, self.dtype, self.bits = rule, dtype, bits
@@ -266,7 +278,7 @@ def zeros(size):
     """`size` zero bytes as an array; huge pages where the system has them, since slots are read in no order."""
     if size < 1 << 21 or not hasattr(mmap, "MADV_HUGEPAGE"):
         return np.zeros(size, np.uint8)
-    memory = mmap.mmap(-1, size)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8)
 

@@ -7,7 +7,8 @@ A scheme turns names into integers: `Keys64` by the 64-bit hash, `KeysVW` by Vow
     scheme.constant            the key of the constant feature
 
 Members of a cross whose fields begin with one letter stand in the order of their keys under `Keys64`, since
-`tags*tags` gives unordered pairs; VW keeps the order of the line, and so does `KeysVW`.
+`tags*tags` gives unordered pairs; VW keeps the order of the line, and so does `KeysVW`. (So two declared crosses that make
+the same pair twice, `-q uu` and `user*unit`, make one feature twice by key, and two features by name.)
 """
 from functools import lru_cache, reduce
 from itertools import combinations_with_replacement

@@ -52,7 +52,7 @@ class DictLearner:
     (0.25, {'user=u1': 1.0, 'age': 0.5})
     """
 
-    def __init__(self, rule="adagrad", lr=None, loss="hinge", l1=0.0, l2=0.0, C=1.0, r=1.0, phi=1.0, lam=1e-4, floor=0.0,
+    def __init__(self, rule="adagrad", lr=None, loss="hinge", l1=0.0, l2=0.0, C=1.0, r=1.0, phi=1.0, lam=1e-4, floor=0.01,
                  power_t=0.0, initial_t=0.0, adaptive=True, normalized=True, invariant=True, dtype="float64"):
         self.rule, self.lr, self.loss, self.loss_name = rule, RULES[rule].lr if lr is None else lr, LOSSES[loss], loss
         self.l1, self.l2, self.C, self.r, self.phi, self.lam, self.floor = l1, l2, C, r, phi, lam, floor

@@ -232,7 +232,7 @@ RULES = {
     "pegasos": Rule(pegasos, reads=("lam", "initial_t")),
     "asgd": Rule(asgd, {"u": 0.0}, lr=0.02, losses=PUSHED, reads=("power_t", "initial_t")),
     "adagrad": Rule(adagrad, {"G": 0.0}, lr=0.15, losses=PUSHED, penalties=True),
-    "ftrl": Rule(ftrl, {"z": 0.0, "n": 0.0}, lr=0.1, losses=PUSHED, penalties=True),
+    "ftrl": Rule(ftrl, {"z": 0.0, "n": 0.0}, lr=0.2, losses=PUSHED, penalties=True),
     "arow": Rule(arow, {"S": 1.0}, reads=("r", "floor")),
     "scw2": Rule(scw2, {"S": 1.0}, reads=("C", "phi", "floor")),
     "nag": Rule(rules_vw.nag, {"G": 0.0, "N": 0.0}, lr=0.5, losses=("hinge", "logistic", "squared"),

@@ -16,7 +16,7 @@ def nag(learner, features, y, m, h):
         G_i += h g^2 x_i^2;  where |x_i| > N_i:  w_i *= (N_i / |x_i|)^2e if N_i > 0,  N_i = |x_i|
         r_i = G_i^-p (N_i^2)^-e,  norm += x_i^2 / N_i^2,  q += x_i^2 r_i
 
-    (no G_i where not adaptive, no N_i where not normalized), and then
+    (no G_i where not adaptive, no N_i where not normalized), and then, with the last r_i of a feature that came twice,
 
         X += h norm;  T += h;  c = (T / X)^e;  w_i += c u x_i r_i             (c = 1 where not normalized)
 
@@ -28,30 +28,25 @@ def nag(learner, features, y, m, h):
         return
     weights, G, N, p = learner.weights, learner.state["G"], learner.state["N"], learner.power_t
     e = 1.0 - p if learner.adaptive else 1.0
-    gain, q, norm, steps = h * push * push, 0.0, 0.0, []
+    gain, q, norm = h * push * push, 0.0, 0.0
     for key, x in features:
-        r = 1.0
         if learner.adaptive:
-            total = G[key] = G[key] + gain * x * x
-            r = 1.0 / sqrt(total) if p == 0.5 else total ** -p
+            G[key] += gain * x * x
         if learner.normalized:
-            size = N[key]
-            if abs(x) > size:
-                if size > 0.0:
-                    weights[key] *= _power(size / abs(x), e)
-                size = N[key] = abs(x)
-            norm += x * x / (size * size)
-            r /= _power(size, e)
-        q += x * x * r
-        steps.append(x * r)
+            if abs(x) > N[key]:
+                if N[key] > 0.0:
+                    weights[key] *= _power(N[key] / abs(x), e)
+                N[key] = abs(x)
+            norm += x * x / (N[key] * N[key])
+        q += x * x * _scale(learner, G[key], N[key], p, e)
     c = 1.0
     if learner.normalized:
         learner.X += h * norm
         learner.T += h
         c = (learner.T / learner.X) ** e
     u = c * step(learner.loss_name, y, m, _rate(learner) * h, c * q, learner.invariant)
-    for (key, _), x in zip(features, steps):
-        weights[key] += u * x
+    for key, x in features:
+        weights[key] += u * x * _scale(learner, G[key], N[key], p, e)
 
 
 def step(loss, y, m, eta, q, invariant):
@@ -93,6 +88,13 @@ def _w_exp_minus(x):
 def _power(ratio, e):
     """ratio^2e, exact for the usual e = 1/2 and 1."""
     return ratio if e == 0.5 else ratio * ratio if e == 1.0 else (ratio * ratio) ** e
+
+
+def _scale(learner, G, N, p, e):
+    r = 1.0
+    if learner.adaptive:
+        r = 1.0 / sqrt(G) if p == 0.5 else G ** -p
+    return r / _power(N, e) if learner.normalized else r
 
 
 def _rate(learner):

@@ -32,7 +32,7 @@ class HingeSVM:
 
     crosses    products of fields: "a*b", ("a", "b"), several, or "-q ab" by first letters as in VW
     rule       one of linear.rules.RULES: adagrad sgd perceptron pa pa1 pa2 pegasos asgd ftrl arow scw2, and nag, VW's
-    lr         learning rate; None: the rule's own (adagrad 0.15, nag 0.5, sgd 0.02); the passive-aggressive have none
+    lr         learning rate; None: the rule's own (adagrad 0.15, ftrl 0.2, sgd and asgd 0.02, nag 0.5 or 10); others have none
     loss       hinge, squared_hinge or logistic; squared for nag
     l1, l2     pull to zero and shrinking at every example (sgd, adagrad, ftrl)
     C, r, phi, lam, floor    price of the loss in pa1, pa2, scw2; r of arow; phi of scw2; lambda of pegasos; least variance
@@ -59,7 +59,7 @@ class HingeSVM:
 
     def __init__(self, crosses=(), rule="adagrad", lr=None, loss="hinge", l1=0., l2=0., C=1., r=1., phi=1., lam=1e-4,
                  power_t=None, initial_t=None, constant=True, engine="compiled", dtype="float32", bits=None, hash="strings",
-                 names=False, floor=0., adaptive=True, normalized=True, invariant=True):
+                 names=False, floor=0.01, adaptive=True, normalized=True, invariant=True):
         _one_of("rule", rule, RULES, "rules")
         _one_of("loss", loss, RULES[rule].losses, f"losses of rule {rule!r}")
         _one_of("engine", engine, _ENGINES, "engines")

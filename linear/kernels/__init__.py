@@ -4,6 +4,3 @@ is made; compiled code is cached on disk, so each machine pays once.
 
 `layout` says which number stands where in the arrays that Python and the loops share.
 """
-from numba import njit
-
-inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)       # called from compiled loops only

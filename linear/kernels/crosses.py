@@ -5,7 +5,7 @@ Each declared cross of two fields, of one with itself, or of three different one
 import numpy as np
 
 import linear.kernels.layout as at
-from linear.kernels import inner
+from linear.kernels.compiling import inner
 from linear.kernels.hashes import SLOT, cross64
 from linear.kernels.text import FULL, LARGEST, SLOW, SMALLEST
 

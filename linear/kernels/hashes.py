@@ -6,7 +6,7 @@ what stands before it goes into the hash. A buffer must hold 8 bytes more than i
 import numpy as np
 
 from linear import hashing
-from linear.kernels import inner
+from linear.kernels.compiling import inner
 from linear.kernels.bits import load64, trailing_zeros
 
 A, B, C = np.uint64(hashing.A), np.uint64(hashing.B), np.uint64(hashing.C)

@@ -7,9 +7,9 @@ import numpy as np
 from numba import njit
 
 import linear.kernels.layout as at
-from linear.kernels import inner
 from linear.kernels import updates as by
 from linear.kernels.bits import pointer, prefetch
+from linear.kernels.compiling import inner, stamp
 from linear.kernels.crosses import crosses
 from linear.kernels.hashes import CONSTANT, SLOT, VW_CONSTANT
 from linear.kernels.table import place_of
@@ -175,80 +175,87 @@ def take(table, full, keys, values, slots, k, ints, reals):
     return True
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
-def run(texts, start, end, tables, work, outs, numbers, sums):
-    """Take the lines of texts[start:end] through the model; returns where it stopped, ints[STATUS] says why.
+@inner
+def read_block(text, p, end, full, keys, values, ints, reals):
+    """(where it stopped, lines, features, why) of up to BLOCK lines; what each needs later stands in `ints` and `reals`."""
+    stride, mask, lines, count = ints[at.STRIDE], np.uint64(ints[at.MASK]), 0, 0
+    while p < end and lines < at.BLOCK:
+        record = at.LINE + lines * at.LINE_WIDTH
+        ints[record], ints[record + 1] = p, ints[at.LINES]
+        after, last = features_of(text, p, ints, reals, keys, values, count, lines)
+        if last == FULL:
+            return p, lines, count, at.MORE_ROOM
+        if last == SLOW:
+            return p, lines, count, at.BY_HAND
+        ints[at.LINES] += 1
+        if last == EMPTY:
+            while text[p] != NEWLINE:
+                p += 1
+            p += 1
+            continue
+        for j in range(count, last):
+            prefetch(full, np.int64(keys[j] & mask) * stride)
+        ints[record + 2], ints[record + 3] = count, last - count
+        p, count = after, last
+        lines += 1
+    return p, lines, count, at.DONE
 
-    texts     uint8; texts[end - 1] is a newline, and 8 bytes more can be read
-    tables    the weights, see `table`
-    work      uint64, three equal parts: keys, values, slots of the features of one block
-    outs      float64, RESULT_WIDTH for each line where room is left; empty where nobody asks
-    numbers, sums    `ints` and `reals` of `layout`
-    end = 0   asks for the one example whose features stand in `work` and whose label stands in `reals`
-    """
-    text, table, full, ints, reals = pointer(texts), pointer(tables), pointer(tables.view(np.uint64)), pointer(numbers), \
-        pointer(sums)
-    results, room, size = pointer(outs), work.size // 3, outs.size
-    keys, values, slots = pointer(work), pointer(work[room:].view(np.float64)), pointer(work[2 * room:].view(np.int64))
-    ints[at.ROOM] = room
-    stride, mask, p = ints[at.STRIDE], np.uint64(ints[at.MASK]), start
-    ints[at.STATUS] = at.DONE
-    while p < end or end == 0:
-        lines, count, line, begin = 0, 0, ints[at.LINES], p
-        stopped = np.int64(at.DONE)
-        if end == 0:
-            lines, count = 1, ints[at.LINE + 3]
-        else:
-            while p < end and lines < at.BLOCK:
-                ints[at.LINE + lines * at.LINE_WIDTH], ints[at.LINE + lines * at.LINE_WIDTH + 1] = p, line
-                after, last = features_of(text, p, ints, reals, keys, values, count, lines)
-                if last == EMPTY:
-                    while text[p] != NEWLINE:
-                        p += 1
-                    p += 1
-                    line += 1
-                    continue
-                if last == FULL:
-                    stopped = np.int64(at.MORE_ROOM)
-                    break
-                if last < 0:
-                    stopped = np.int64(at.BY_HAND)
-                    break
-                for j in range(count, last):
-                    prefetch(full, np.int64(keys[j] & mask) * stride)
-                ints[at.LINE + lines * at.LINE_WIDTH + 2] = count
-                ints[at.LINE + lines * at.LINE_WIDTH + 3] = last - count
-                p, count = after, last
-                lines += 1
-                line += 1
-        if ints[at.COUNT] + count > ints[at.LIMIT]:
-            ints[at.STATUS] = at.GROW
-            return begin
-        for k in range(lines):
-            record = at.LINE + k * at.LINE_WIDTH
-            if not take(table, full, keys, values, slots, k, ints, reals):
-                ints[at.STATUS], ints[at.LINES] = at.BLOWN_UP, ints[record + 1]
-                return ints[record]
-            if size:
-                put = ints[at.OUT] * at.RESULT_WIDTH
-                results[put], results[put + 1] = reals[at.MARGIN], reals[at.PREDICTION]
-                for i in range(at.LABEL_WIDTH):
-                    results[put + 2 + i] = reals[at.LABEL + k * at.LABEL_WIDTH + i]
-                results[put + 5], results[put + 6], results[put + 7] = ints[record + 4], ints[record + 5], ints[record + 3]
-                ints[at.OUT] += 1
-            if ints[at.EXAMPLES] == ints[at.STOP] or size and (ints[at.OUT] + 1) * at.RESULT_WIDTH > size:
-                if end == 0:
-                    return start
-                ints[at.STATUS] = at.STOPPED
-                if k + 1 < lines:
-                    ints[at.LINES] = ints[record + at.LINE_WIDTH + 1]
-                    return ints[record + at.LINE_WIDTH]
-                ints[at.LINES] = line
+
+@inner
+def put_out(results, k, ints, reals):
+    """Write the results of line k."""
+    put, record, real = ints[at.OUT] * at.RESULT_WIDTH, at.LINE + k * at.LINE_WIDTH, at.LABEL + k * at.LABEL_WIDTH
+    results[put], results[put + 1] = reals[at.MARGIN], reals[at.PREDICTION]
+    results[put + 2], results[put + 3], results[put + 4] = reals[real], reals[real + 1], reals[real + 2]
+    results[put + 5], results[put + 6], results[put + 7] = ints[record + 4], ints[record + 5], ints[record + 3]
+    ints[at.OUT] += 1
+
+
+def _loop(stamp):
+    @njit(error_model="numpy", cache=True, nogil=True)
+    def run(texts, start, end, tables, work, outs, numbers, sums):
+        """Take the lines of texts[start:end] through the model; returns where it stopped, ints[STATUS] says why.
+
+        texts     uint8; texts[end - 1] is a newline, and 8 bytes more can be read
+        tables    the weights, see `table`
+        work      uint64, three equal parts: keys, values, slots of the features of one block
+        outs      float64, RESULT_WIDTH for each line where room is left; empty where nobody asks
+        numbers, sums    `ints` and `reals` of `layout`
+        end = 0   asks for the one example whose features stand in `work` and whose label stands in `reals`
+        """
+        stamp                                        # part of the cache's key
+        text, table, full = pointer(texts), pointer(tables), pointer(tables.view(np.uint64))
+        ints, reals, results, size = pointer(numbers), pointer(sums), pointer(outs), outs.size
+        room = work.size // 3
+        keys, values, slots = pointer(work), pointer(work[room:].view(np.float64)), pointer(work[2 * room:].view(np.int64))
+        ints[at.ROOM], ints[at.STATUS] = room, at.DONE
+        p = start
+        while p < end or end == 0:
+            begin, first_line, lines, count, why = p, ints[at.LINES], 1, ints[at.LINE + 3], np.int64(at.DONE)
+            if end:
+                p, lines, count, why = read_block(text, p, end, full, keys, values, ints, reals)
+            if ints[at.COUNT] + count > ints[at.LIMIT]:
+                ints[at.STATUS], ints[at.LINES] = at.GROW, first_line
+                return begin
+            for k in range(lines):
+                record = at.LINE + k * at.LINE_WIDTH
+                if not take(table, full, keys, values, slots, k, ints, reals):
+                    ints[at.STATUS], ints[at.LINES] = at.BLOWN_UP, ints[record + 1]
+                    return ints[record]
+                if size:
+                    put_out(results, k, ints, reals)
+                if end and (ints[at.EXAMPLES] == ints[at.STOP] or size and (ints[at.OUT] + 1) * at.RESULT_WIDTH > size):
+                    ints[at.STATUS] = at.STOPPED
+                    if k + 1 < lines:
+                        ints[at.LINES], p = ints[record + at.LINE_WIDTH + 1], ints[record + at.LINE_WIDTH]
+                    return p
+            if end == 0:
+                return start
+            if why == at.BY_HAND or why == at.MORE_ROOM and lines == 0:
+                ints[at.STATUS] = why
                 return p
-        ints[at.LINES] = line
-        if end == 0:
-            return start
-        if stopped == at.BY_HAND or stopped == at.MORE_ROOM and lines == 0:
-            ints[at.STATUS] = stopped
-            return p
-    return p
+        return p
+    return run
+
+
+run = _loop(stamp())

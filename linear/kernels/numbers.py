@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from linear.kernels import inner
+from linear.kernels.compiling import inner
 
 WIDEST = 72                                    # powers of ten from -WIDEST to WIDEST: values end at 1e50, digits at 19
 _POWERS = [Fraction(10) ** e for e in range(-WIDEST, WIDEST + 1)]
@@ -31,7 +31,7 @@ def number(text, at):
         if c <= NINE:
             seen += 1
             digits = digits * np.uint64(10) + c
-            kept += digits != np.uint64(0)
+            kept += kept > 0 or c != np.uint64(0)
             if point:
                 point += 1
         elif text[at] == 46 and not point:

@@ -10,7 +10,7 @@ every index its own place, so that nothing is ever moved and two features of one
 import numpy as np
 from numba import njit
 
-from linear.kernels import inner
+from linear.kernels.compiling import inner
 from linear.kernels.bits import pointer
 
 

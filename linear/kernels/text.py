@@ -7,7 +7,7 @@ is one reader of odd lines and one wording of errors.
 import numpy as np
 
 import linear.kernels.layout as at
-from linear.kernels import inner
+from linear.kernels.compiling import inner
 from linear.kernels.hashes import LOW32, NAMELESS, SEED, SLOT, scan, vw_hash
 from linear.kernels.numbers import number
 

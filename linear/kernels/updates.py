@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 import linear.kernels.layout as at
-from linear.kernels import inner
+from linear.kernels.compiling import inner
 
 
 @inner

@@ -4,7 +4,7 @@ import math
 import numpy as np
 
 import linear.kernels.layout as at
-from linear.kernels import inner
+from linear.kernels.compiling import inner
 from linear.kernels.updates import store
 
 
@@ -16,22 +16,18 @@ def nag(table, slots, values, first, last, y, m, h, push, ints, reals):
     e = 1.0 - p if adaptive else 1.0
     gain, q, norm = h * push * push, 0.0, 0.0
     for j in range(first, last):
-        x, place, r = values[j], slots[j], 1.0
+        x, place = values[j], slots[j]
         if adaptive:
-            total = table[place + 1] + gain * x * x
-            store(table, place + 1, total, top)
-            r = 1.0 / math.sqrt(total) if p == 0.5 else total ** -p
+            store(table, place + 1, table[place + 1] + gain * x * x, top)
         if normalized:
             size = np.float64(table[place + 2])
             if abs(x) > size:
                 if size > 0.0:
                     store(table, place, table[place] * power(size / abs(x), e), top)
-                size = abs(x)
-                store(table, place + 2, size, top)
+                store(table, place + 2, abs(x), top)
+            size = np.float64(table[place + 2])
             norm += x * x / (size * size)
-            r /= power(size, e)
-        q += x * x * r
-        values[j] = x * r
+        q += x * x * scale(table, place, p, e, adaptive, normalized)
     c = 1.0
     if normalized:
         reals[at.X] += h * norm
@@ -39,7 +35,18 @@ def nag(table, slots, values, first, last, y, m, h, push, ints, reals):
         c = (reals[at.SUM] / reals[at.X]) ** e
     u = c * step(ints[at.LOSS], y, m, rate(ints, reals) * h, c * q, ints[at.INVARIANT])
     for j in range(first, last):
-        store(table, slots[j], table[slots[j]] + u * values[j], top)
+        place = slots[j]
+        store(table, place, table[place] + u * values[j] * scale(table, place, p, e, adaptive, normalized), top)
+
+
+@inner
+def scale(table, place, p, e, adaptive, normalized):
+    """`rules_vw._scale`."""
+    r = 1.0
+    if adaptive:
+        g = np.float64(table[place + 1])
+        r = 1.0 / math.sqrt(g) if p == 0.5 else g ** -p
+    return r / power(np.float64(table[place + 2]), e) if normalized else r
 
 
 @inner

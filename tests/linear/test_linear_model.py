@@ -8,6 +8,7 @@ import random
 import stat
 import struct
 from array import array
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -348,3 +349,50 @@ def test_a_field_error_in_learning_changes_nothing():
     with pytest.raises(FeatureError, match="'bad'"):
         model.learn_one({"a": "x", "bad": float("nan")}, -1)
     assert dict(model.weights) == before and model.totals.examples == 1
+
+
+GOLDEN = {          # files in tests/linear/data, never to be written again: what is said in them must stay readable, bit for bit
+    "text-adagrad-float64": (48, "0x1.012fbd20c3c09p+0", 22.5),
+    "hash64-adagrad-float32": (48, "0x1.012fbdf800000p+0", 22.5),
+    "hash64-sgd-l1-float64": (48, "0x1.0131d98c66478p+0", 18.5),
+    "vw18-nag-float32": (48, "0x1.4e85878000000p+0", 23.5),
+    "names-arow-float32": (48, "0x1.1364bab000000p+0", 26.5),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_files_load_predict_learn_on_and_save_the_same(name, tmp_path):
+    path = Path(__file__).parent / "data" / f"{name}.model"
+    model, (weights, margin, wrong) = HingeSVM.load(path), GOLDEN[name]
+    assert len(model.weights) == weights and model.totals.zero_one_sum == wrong and model.totals.examples == 60
+    assert model.margin_one({"u": "u3", "t": ["t1", "\u00e9"]}).hex() == margin
+    model.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    fresh = HingeSVM(**model.options)
+    fresh.learn_lines("".join(f"{1 if (i * 7) % 3 else -1} {'0.5 ' if i % 5 == 0 else ''}|u u{i % 7} |t t{i % 4} t{i % 3}:0.5 \u00e9\n"
+                              for i in range(60)))
+    fresh.save(tmp_path / "fresh")
+    assert (tmp_path / "fresh").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("options", [{}, {"bits": 12}, {"engine": "dict"}], ids=str)
+def test_any_damage_is_refused(options, tmp_path):
+    model = trained(20, **options)
+    model.save(tmp_path / "m")
+    good, rng = (tmp_path / "m").read_bytes(), random.Random(1)
+    for _ in range(60):
+        at = rng.randrange(len(good))
+        for bad in (good[:at], good[:at] + bytes([good[at] ^ 1 << rng.randrange(8)]) + good[at + 1:]):
+            (tmp_path / "bad").write_bytes(bad)
+            with pytest.raises(ModelFileError, match="bad: "):
+                HingeSVM.load(tmp_path / "bad")
+    assert dict(HingeSVM.load(tmp_path / "m").weights) == dict(model.weights)
+
+
+def test_a_file_of_other_keys_is_refused(tmp_path):
+    trained(20).save(tmp_path / "m")
+    header, arrays = model_file.read(tmp_path / "m")
+    assert header["keys"] == "linear-hash64-1"
+    model_file.write(tmp_path / "m", {**header, "keys": "linear-hash64-2"}, arrays)
+    with pytest.raises(ModelFileError, match="its keys are 'linear-hash64-2', this program makes 'linear-hash64-1'"):
+        HingeSVM.load(tmp_path / "m")
