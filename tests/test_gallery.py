@@ -1,4 +1,5 @@
-"""The gallery: every script draws its picture and its claims hold on five seeds; with its idea switched off it fails."""
+"""The gallery: every script draws its picture and its claims hold on several seeds; with its idea switched off it fails."""
+import functools
 import html
 import importlib
 import inspect
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from tinygrad_lite import schedules as S
+from tests.switched_off import schedules_picture
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "examples" / "gallery").glob("*.py") if not path.stem.startswith("_"))
@@ -19,8 +20,25 @@ def module(name):
     return importlib.import_module(f"examples.gallery.{name}")
 
 
+MEASURE = {name: module(name).measure for name in NAMES}
+
+
+def numbers(name, *options, known={}):
+    """What a script measures, once for all tests that look at it."""
+    key = name, str(options)
+    if key not in known:
+        known[key] = MEASURE[name](*options)
+    return known[key]
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    for name in NAMES:
+        monkeypatch.setattr(module(name), "measure", functools.partial(numbers, name))
+
+
 @every
-def test_it_draws_and_prints(name, tmp_path, capsys):
+def test_it_draws_and_prints(name, measured, tmp_path, capsys):
     picture = tmp_path / "picture.png"
     module(name).main(["--picture", str(picture)])
     assert list(tmp_path.iterdir()) == [picture]
@@ -36,76 +54,23 @@ def test_it_is_made_for_the_page(name):
     assert lines[1] == "" and not lines[0].endswith(".") and f"python examples/gallery/{name}.py" in lines[-1]
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("name", [n for n in NAMES if "seed" in inspect.signature(module(n).measure).parameters])
-def test_its_claims_hold_on_five_seeds(name, seed):
-    script = module(name)
-    numbers = script.measure(seed)
-    script.check(numbers)
-    assert str(numbers) != str(script.measure(seed + 5))
+def seeds(name):
+    """Five for a script that takes a seed; two for one that says it is SLOW: `python -m examples.gallery --seeds 5` tries five."""
+    if "seed" in inspect.signature(MEASURE[name]).parameters:
+        yield from range(2 if getattr(module(name), "SLOW", False) else 5)
+
+
+@pytest.mark.parametrize("name, seed", [(name, seed) for name in NAMES for seed in seeds(name)])
+def test_its_claims_hold_on_every_seed(name, seed, seen={}):
+    module(name).check(numbers(name, seed))
+    text = str(numbers(name, seed))
+    assert text not in seen, f"seed {seed} gave what {seen[text]} gave"
+    seen[text] = name, seed
 
 
 # ---------------------------------------------------------------- the idea switched off: what the script then says
 
-def without_momentum(surface, patch):
-    patch.setattr(surface, "BETA", 0.0)
-
-
-def without_halving(surface, patch):
-    patch.setattr(surface, "HALVING", 1.0)
-
-
-def without_average(surface, patch):
-    patch.setattr(surface, "GDEMA", surface.GD)
-
-
-def without_damping(surface, patch):
-    patch.setitem(surface.SIX, "Adam", surface.RMSprop)
-
-
-def without_division(surface, patch):
-    patch.setitem(surface.SIX, "RMSprop", surface.GD)
-
-
-def without_normalising(gd, patch):
-    patch.setattr(gd, "NORMALIZED", False)
-
-
-def without_mini_batches(gd, patch):
-    patch.setattr(gd, "BATCH", gd.N)
-
-
-def without_decay(decay, patch):
-    patch.setattr(decay, "DECAY", 0.0)
-
-
-def without_decoupling(decay, patch):
-    patch.setitem(decay.PAIRS, "Adam", (decay.PAIRS["Adam"][0],) * 2)
-
-
-def with_one_missing(pictures, patch):
-    patch.setitem(pictures.FAMILIES, "Caffe's", pictures.FAMILIES["Caffe's"][1:])
-
-
-def with_one_that_remembers(pictures, patch):
-    class Forgetful(S.Fixed):
-        def __call__(self, t, asked=[0]):
-            asked[0] += 1
-            return 0.1 / asked[0]
-    patch.setitem(pictures.FAMILIES, "Caffe's", [Forgetful(0.1), *pictures.FAMILIES["Caffe's"]])
-    patch.setattr(pictures.S, "ALL", (*S.ALL, Forgetful))
-
-
-OFF = [("optimizers_on_a_surface", without_momentum, "momentum should leave the plateau"),
-       ("optimizers_on_a_surface", without_halving, "halving the rate should cut the late oscillation"),
-       ("optimizers_on_a_surface", without_average, "the average should damp the bouncing"),
-       ("optimizers_on_a_surface", without_damping, "Adam's first step should be the rate"),
-       ("optimizers_on_a_surface", without_division, "RMSprop's first step should be rate / sqrt(1 - beta)"),
-       ("gd_and_sgd", without_normalising, "every step should be 0.5 long"),
-       ("gd_and_sgd", without_mini_batches, "single batches should point elsewhere"),
-       ("decay_forms", without_decay, "the two forms should differ"), ("decay_forms", without_decoupling, "for Adam the two forms should differ"),
-       ("schedules_picture", with_one_missing, "without: ['Fixed']"),
-       ("schedules_picture", with_one_that_remembers, "asked in another order it should say the same")]
+OFF = [(name, *row) for name in NAMES for row in importlib.import_module(f"tests.switched_off.{name}").OFF]
 
 
 @pytest.mark.parametrize("name, switch_off, message", OFF, ids=[f"{name}-{off.__name__}" for name, off, _ in OFF])
@@ -117,8 +82,9 @@ def test_with_its_idea_switched_off_it_fails(name, switch_off, message, monkeypa
     assert list(tmp_path.iterdir()) == []                   # no picture of what is not so
 
 
-def test_every_idea_is_switched_off_once():
-    assert {name for name, _, _ in OFF} == set(NAMES)
+def test_every_idea_is_switched_off():
+    assert {name for name, _, _ in OFF} == set(NAMES) == {
+        path.stem for path in (ROOT / "tests" / "switched_off").glob("*.py")} - {"__init__"}
 
 
 # ---------------------------------------------------------------- the page
@@ -128,7 +94,7 @@ def gallery():
     return importlib.import_module("examples.gallery.__main__")
 
 
-def test_the_page(gallery, tmp_path, monkeypatch, capsys):
+def test_the_page(gallery, measured, tmp_path, monkeypatch, capsys):
     for name in NAMES:                      # they are drawn above; here a small file does
         monkeypatch.setattr(module(name), "draw", lambda numbers, path: Path(path).write_bytes(b"picture"))
     with pytest.raises(SystemExit) as done:
@@ -144,7 +110,7 @@ def test_the_page(gallery, tmp_path, monkeypatch, capsys):
 
 
 def test_the_page_tells_of_a_claim_that_does_not_hold(gallery, tmp_path, monkeypatch, capsys):
-    with_one_missing(module("schedules_picture"), monkeypatch)
+    schedules_picture.with_one_missing(module("schedules_picture"), monkeypatch)
     with pytest.raises(SystemExit) as done:
         gallery.main(["--out", str(tmp_path), "--only", "schedules"])
     page = (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -1,13 +1,14 @@
 """Draw every picture of the gallery, print every number, and write a page to look at: gallery/index.html
 
-    python -m examples.gallery [--out gallery] [--only NAME,..]
+    python -m examples.gallery [--out gallery] [--only NAME,..] [--seeds 5]
 
-Works without a network: the page refers to the pictures beside it and to nothing else.
+With --seeds the claims are checked on so many seeds, 0 for the picture. Works without a network: the page refers to the pictures beside it and to nothing else.
 """
 import argparse
 import contextlib
 import html
 import importlib
+import inspect
 import io
 import pkgutil
 import re
@@ -80,6 +81,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="gallery", metavar="DIR", help="folder for the pictures and index.html (default gallery)")
     parser.add_argument("--only", default="", metavar="NAME,..", help="scripts whose name contains one of these")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="check the claims on so many seeds (default 1)")
     args = parser.parse_args(argv)
     names = [n for n in scripts() if any(part in n for part in args.only.split(","))]
     if not names:
@@ -94,6 +96,9 @@ def main(argv=None):
         try:
             with contextlib.redirect_stdout(printed):
                 module.main(["--picture", str(out / f"{name}.png")])
+                for seed in range(1, args.seeds if "seed" in inspect.signature(module.measure).parameters else 1):
+                    module.check(module.measure(seed))
+                    print(f"seed {seed}: every claim holds")
         except AssertionError as claim:         # what the script says of its numbers
             error = f"This claim does not hold: {claim}"
             broken.append(name)
