@@ -83,8 +83,9 @@ def rowed():
         add(f"nn.{cases[0][1]}", [(label, partial(run, call=partial(layer_of, c))) for label, c, run in cases])
     for name, rows in items.LAYERS.items():
         add(f"nn.{name}", [(f"{a} {o}", partial(items.layer, name=name, args=a, options=o, inputs=i)) for a, o, i in rows])
-    for name, options in items.TRAININGS.items() if importlib.util.find_spec("sklearn") else ():
-        add(f"training.{name}", [("digits", partial(items.train, **options))], ["float64"])
+    for name, (data, needs, run) in items.TRAININGS.items():
+        if importlib.util.find_spec(needs):
+            add(f"training.{name}", [(data, run)], ["float64"])
     return found
 
 
@@ -249,7 +250,7 @@ def main():
     for name in without:
         print(f"{name:40s} has no row in compare/items.py: not compared")
     if not importlib.util.find_spec("sklearn"):
-        print("The trainings are left out: they need scikit-learn (python -m pip install scikit-learn).")
+        print("The trainings on digits are left out: they need scikit-learn (python -m pip install scikit-learn).")
     if args.plot:
         plot(table, args.plot)
     if args.json:

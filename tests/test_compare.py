@@ -65,7 +65,7 @@ def test_everything_agrees_with_pytorch(tmp_path, torch):
         assert row["cases"] > 0 and 0 <= row["float64"] < 1e-10 or row["item"] == "optim.Muon", row
         live = row["peer"] == "PyTorch"
         assert live == (row["peer_seconds"] is not None) == (row["ratio"] is not None) and row["seconds"] > 0
-    assert sum(row["peer"] == "PyTorch" for row in table) > 80 and sum(row["item"].startswith("training.") for row in table) == 3
+    assert sum(row["peer"] == "PyTorch" for row in table) > 80 and sum(row["item"].startswith("training.") for row in table) == 4
 
 
 def test_everything_agrees_with_what_was_recorded(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_lite as tg
-from tinygrad_lite import clip, losses, nn, optim  # noqa: F401  (rooms load at first use; loading them fills the table of kernels)
+from tinygrad_lite import clip, losses, nn, optim, vectors  # noqa: F401  (rooms load at first use; loading them fills the table of kernels)
 from tinygrad_lite import kernels
 from tinygrad_lite.kernels import KERNELS, updates
 from tinygrad_lite.kernels.updates import Lifted, loop_source, staggered
@@ -97,6 +97,19 @@ def _scatter_rows(dtype, rng):
         yield [rng.normal(size=(n, *width)).astype(dtype), rng.integers(-n, n, ids), rng.normal(size=(*ids, *width)).astype(dtype)]
 
 
+def _merge_rows(dtype, rng):
+    for n, rows, width in [(0, 5, 2), (1, 1, 1), (50, 7, 3), (300, 10**12, 2), (300, 40, 1), (9, 3, 0)]:
+        ids = rng.integers(0, rows, n)
+        yield [ids, rng.normal(size=(n, width)).astype(dtype), np.zeros_like(ids), np.zeros((n, width), dtype)]
+
+
+def _bag_sums(dtype, rng):
+    for rows, width, sizes in [(5, 3, [2, 0, 4]), (1, 1, [1]), (7, 4, [0, 0]), (4, 0, [2]), (9, 2, [])]:
+        bounds = np.cumsum([0, *sizes])
+        yield [rng.normal(size=(rows, width)).astype(dtype), rng.integers(0, rows, bounds[-1]), bounds,
+               rng.normal(size=bounds[-1]).astype(dtype), np.zeros((len(sizes), width), dtype)]
+
+
 def _sum_of_squares(dtype, rng):
     for n in (0, 1, 255, 256, 257, 10_000):
         yield [rng.normal(size=n).astype(dtype)]
@@ -128,7 +141,159 @@ def _alignments(dtype, rng):
         yield [x, states, used, sizes, zero_infinity, np.zeros(n, dtype), np.zeros((steps, n, k), dtype)]
 
 
-ARGUMENTS = {f.__name__: f for f in (_cross_entropy, _scatter_rows, _sum_of_squares, relu_gradient, _neighbours, _alignments)}
+def _top_k(dtype, rng):
+    for n, m, k, start in [(3, 40, 5, 0), (1, 1, 1, 7), (4, 130, 9, 3), (2, 31, 40, 0), (5, 64, 3, 100), (0, 5, 2, 0)]:
+        values, ids = np.full((n, k), -np.inf, dtype), np.full((n, k), -1)
+        if start:                           # as an earlier block left them
+            values[:, 0], ids[:, 0] = 1.5, 2
+        yield [rng.integers(-3, 4, (n, m)).astype(dtype), start, values, ids]          # many ties: the earlier one first
+
+
+def _pairs(dtype, rng):
+    for n, m, rows, d in [(3, 4, 6, 5), (1, 1, 1, 1), (4, 2, 3, 33), (2, 3, 4, 0), (0, 3, 2, 4)]:
+        for apart in (False, True):
+            yield [rng.normal(size=(n, d)), rng.normal(size=(rows, d)).astype(dtype), rng.integers(0, rows, (n, m)), apart, np.zeros((n, m))]
+
+
+def _close(dtype, rng):
+    for n, m, low, high in [(3, 40, 0.5, 0.8), (1, 1, 0.0, 0.1), (40, 100, 0.9, 0.9), (7, 7, -9.0, -8.0), (5, 70, 9.0, 9.0)]:
+        yield [rng.normal(size=(n, m)).astype(dtype), 10, low, high, np.zeros(n * m, int), np.zeros(n * m, int), np.zeros(n * m, bool)]
+
+
+def _whisper(dtype, rng):
+    for n, degree in [(1, 0), (5, 2), (30, 4), (60, 9), (20, 0)]:
+        starts = np.concatenate([[0], np.cumsum(rng.integers(0, degree + 1, n))])
+        weights = rng.integers(1, 3, starts[-1]).astype(np.float64)
+        yield [starts, rng.integers(0, n, starts[-1]), weights, rng.permutation(n), rng.permutation(n), rng.integers(0, n, n), rng.random(n) < 0.8]
+
+
+def _walks(dtype, rng, gates, states):
+    """(array(rows, ...), steps, states (items, H)...) at several lengths, read forwards and backwards."""
+    for sizes, H in [([1], 1), ([3, 2], 4), ([2, 2, 1], 5), ([5, 5, 3, 1], 8), ([9, 4], 17), ([0], 3)]:
+        ends = np.cumsum(sizes)
+        steps, n = np.stack([ends - sizes, ends], 1), sum(sizes)
+
+        def draw(*shape):
+            return (rng.normal(size=shape) / 2).astype(dtype)
+        for order in (steps, steps[::-1].copy()):
+            yield n, H, draw, draw(gates * H, H), order, [draw(sizes[0], H) for _ in range(states)]
+
+
+def _rnn(dtype, rng):
+    for n, H, draw, w, steps, states in _walks(dtype, rng, 1, 1):
+        for relu in (False, True):
+            yield [steps, relu, draw(n, 3), draw(H, 3), w, draw(H), *states, draw(n, H), draw(n, H)]
+
+
+def _rnn_back(dtype, rng):
+    for n, H, draw, w, steps, states in _walks(dtype, rng, 1, 1):
+        for relu in (False, True):
+            yield [steps, relu, draw(n, H), draw(n, H), w, *states, draw(n, H), draw(H)]
+
+
+def _gru(dtype, rng):
+    for n, H, draw, w, steps, states in _walks(dtype, rng, 3, 1):
+        yield [steps, draw(n, 3), draw(3 * H, 3), w, draw(3 * H), draw(3 * H), *states, draw(n, H), draw(n, H), draw(n, 4 * H)]
+
+
+def _gru_back(dtype, rng):
+    for n, H, draw, w, steps, states in _walks(dtype, rng, 3, 1):
+        yield [steps, draw(n, H), draw(n, H), draw(n, 4 * H), w, *states, draw(n, 3 * H), draw(n, 3 * H), *np.zeros((2, 3 * H), dtype)]
+
+
+def _lstm(dtype, rng):
+    for n, H, draw, w, steps, states in _walks(dtype, rng, 4, 2):
+        yield [steps, draw(n, 3), draw(4 * H, 3), w, draw(4 * H), *states, draw(n, H), draw(n, H), draw(n, 4 * H), draw(n, H), draw(n, H)]
+
+
+def _lstm_back(dtype, rng):
+    for n, H, draw, w, steps, states in _walks(dtype, rng, 4, 2):
+        yield [steps, draw(n, H), draw(n, 4 * H), draw(n, H), draw(n, H), w, *states, draw(n, 4 * H), draw(4 * H)]
+
+
+def _largest_places(dtype, rng):
+    for m, height, width, kernel, stride in [(3, 5, 6, 2, 2), (1, 1, 9, 3, 1), (2, 7, 4, 3, 2), (2, 4, 4, 4, 1)]:
+        x = rng.integers(-3, 3, (m, height, width)).astype(dtype)          # with ties
+        x.flat[::7] = np.nan if m == 2 else -np.inf
+        spans = [(first := np.arange(0, max(n - 1, 1), stride), np.minimum(first + kernel, n)) for n in (height, width)]
+        yield [x, *spans[0], *spans[1], 1, 2, np.zeros((m, len(spans[0][0]), len(spans[1][0])), np.int64)]
+
+
+def _matrices(dtype, rng, groups=1):
+    for rows, k in [(1, 1), (4, 3), (6, 40), (2, 300)]:
+        yield [rng.normal(size=shape).astype(dtype) + dtype(0.5) for shape in [(rows * groups, k), (groups, k), (groups, k), rows * groups]]
+
+
+def _rows_forward(dtype, rng):
+    for groups in (1, 3):
+        for x, weight, bias, mean in _matrices(dtype, rng, groups):
+            yield [x, weight, bias, 1e-5, groups == 1, mean, mean.copy(), np.zeros_like(x)]
+
+
+def _rows_back(dtype, rng):
+    for groups in (1, 3):
+        for x, weight, _, mean in _matrices(dtype, rng, groups):
+            yield [x[::-1].copy(), x, weight, mean, abs(mean), groups == 1, *[np.zeros_like(a) for a in (x, weight, weight)]]
+
+
+def _subwords(dtype, rng):
+    for words, minn, maxn, bucket in [([b"<>"], 1, 9, 7), ([], 3, 6, 10), (["<größe>".encode(), b"", b"<\x80\xff>"], 2, 3, 30),
+                                      ([b"<aa>", b"<a>"], 0, 1, 5), ([b"<abc>"] * 3, 4, 3, 5), ([rng.bytes(30) for _ in range(9)], 1, 40, 100)]:
+        text, bounds, ids = np.frombuffer(b"".join(words), np.uint8), np.cumsum([0, *map(len, words)]), rng.integers(-1, 2, len(words))
+        matrix = rng.normal(size=(100 + bucket, 3)).astype(dtype)
+        for dim in 0, 3:
+            yield [text, bounds, ids, minn, maxn, bucket, 100, matrix, np.zeros(bounds[-1] * 50 + len(words), np.int64), np.zeros(len(words), np.int64), np.zeros((len(words), dim), dtype)]
+
+
+def _mean_rows(dtype, rng):
+    for n, dim, counts in [(5, 3, [2, 0, 4]), (1, 1, [1]), (7, 9, [0, 0]), (4, 0, [2]), (9, 2, [])]:
+        yield [rng.normal(size=(n, dim)).astype(dtype), rng.integers(0, n, sum(counts)), np.array(counts, np.int64), np.ones((len(counts), dim), dtype)]
+
+
+def _walk(dtype, rng):
+    for n, words, rows, dim, negative, cbow in [(6, 4, 9, 3, 2, False), (1, 1, 1, 1, 0, True), (8, 5, 6, 9, 3, True), (5, 3, 4, 2, 0, False), (0, 2, 3, 2, 1, False)]:
+        starts = np.concatenate([[0], np.cumsum(rng.integers(0, 4, words))])
+        at = np.arange(n)
+        yield [rng.integers(0, words, n), np.maximum(at - 2, 0), np.minimum(at + 3, n), rng.integers(0, words, (4 * n, negative)), starts,
+               rng.integers(0, rows, starts[-1]), rng.uniform(1, 2, words), cbow, 0.1, rng.normal(size=(rows, dim)).astype(dtype) / 4,
+               rng.normal(size=(words, dim)).astype(dtype) / 4]
+
+
+def _stacks(dtype, rng, arrays):
+    for n, c, length in [(1, 1, 2), (6, 3, 1), (4, 5, 40), (2, 2, 300)]:
+        yield [rng.normal(size=(n, c, length) if whole else c).astype(dtype) + dtype(0.5) for whole in arrays]
+
+
+def _moments(dtype, rng):
+    yield from _stacks(dtype, rng, (1, 0, 0))
+
+
+def _channels(dtype, rng):
+    yield from _stacks(dtype, rng, (1, 0, 0, 0, 0, 1))
+
+
+def _channels_back(dtype, rng):
+    for of_batch in (True, False):
+        for g, x, weight, mean, scale, *to in _stacks(dtype, rng, (1, 1, 0, 0, 0, 1, 0, 0)):
+            yield [g, x, weight, mean, scale, of_batch, *to]
+
+
+def _windows_max(dtype, rng):
+    for n, length, characters, width, filters in [(4, 6, 5, 3, 7), (1, 1, 1, 1, 1), (3, 5, 4, 5, 2), (0, 4, 3, 2, 2), (20, 9, 30, 2, 33), (2, 3, 4, 1, 9)]:
+        yield [rng.normal(size=(characters, width, filters)).astype(dtype), rng.integers(0, characters, (n, length)),
+               rng.integers(1, length - width + 2, n), np.empty((n, filters), dtype), np.empty((n, filters), np.int32)]
+
+
+def _windows_max_gradient(dtype, rng):
+    for table, ids, windows, best, at in _windows_max(dtype, rng):
+        at[...] = rng.integers(0, windows[:, None], at.shape)
+        yield [rng.normal(size=best.shape).astype(dtype), ids, at, np.zeros(table.shape, dtype)]
+
+
+ARGUMENTS = {f.__name__: f for f in (_cross_entropy, _scatter_rows, _merge_rows, _bag_sums, _windows_max, _windows_max_gradient, _sum_of_squares, relu_gradient, _neighbours, _alignments,
+                                    _top_k, _pairs, _close, _whisper, _subwords, _mean_rows, _walk,
+                                    _rnn, _rnn_back, _gru, _gru_back, _lstm, _lstm_back,
+                                     _largest_places, _rows_forward, _rows_back, _moments, _channels, _channels_back)}
 
 
 def test_every_kernel_has_arguments_here():
@@ -194,6 +359,58 @@ def test_exp_of_float32_within_one_unit_in_the_last_place():
     inside = np.isfinite(nearest)
     assert (np.abs(out[inside] - exact[inside]) <= np.spacing(nearest[inside])).all()
     np.testing.assert_array_equal(out[~inside], nearest[~inside])
+
+
+@compiled
+@pytest.mark.parametrize("dtype, rtol", [(np.float32, 1e-6), (np.float64, 1e-15)])
+def test_products_inside_loops(dtype, rtol):
+    """At every remainder of rows and columns; the registers' way and the readable lines."""
+    from numba import njit
+    from tinygrad_lite.kernels import gemm
+    gemm.register()
+    panels, room, multiply = gemm.panels, gemm.room, gemm.multiply
+
+    @njit(error_model="numpy")
+    def loop(a, b):
+        p = panels(b)
+        c = room(a, p)
+        c[:] = np.nan
+        multiply(a, p, c)
+        return c
+    rng = np.random.default_rng(0)
+    for rows, depth, columns in [(1, 1, 1), (3, 2, 5), (4, 7, 8), (5, 3, 16), (6, 9, 17), (8, 64, 40), (11, 1, 33), (0, 3, 4)]:
+        a, b = rng.normal(size=(rows, depth)).astype(dtype), rng.normal(size=(depth, columns)).astype(dtype)
+        for left, right in [(a, b), (np.vstack([a, a])[:rows], np.asfortranarray(b)), (np.hstack([a, a])[:, :depth], b[:, ::-1][:, ::-1])]:
+            c = loop(left, right)
+            scale = np.abs(a) @ np.abs(b) + 1
+            assert (np.abs(c[:, :columns] - a.astype(float) @ b) <= rtol * scale).all() and not c[:, columns:].any()
+        plain = room(a, panels(b))
+        multiply(a, panels(b), plain)
+        assert (np.abs(plain - c) <= 2 * rtol * np.pad(scale, [(0, 0), (0, c.shape[1] - columns)])).all()
+    c = loop(np.array([[np.nan, 1], [1, 2]], dtype), np.ones((2, 3), dtype))
+    assert np.isnan(c[0, :3]).all() and (c[1, :3] == 3).all()
+
+
+@compiled
+def test_tanh_of_float32_within_three_units_in_the_last_place():
+    from numba import njit
+    from tinygrad_lite.kernels import scalars
+    scalars.register()
+    tanh = scalars.tanh
+
+    @njit(error_model="numpy")
+    def loop(x, out):
+        for i in range(x.size):
+            out[i] = tanh(x[i])
+    rng = np.random.default_rng(0)
+    x = np.concatenate([np.linspace(-20, 20, 400_001), rng.normal(size=100_000) * 10.0 ** rng.uniform(-37, 0, 100_000),
+                        [0.0, 1e-45, -1e-45, 1e30, -1e30, np.inf, -np.inf]]).astype(np.float32)
+    out = np.empty_like(x)
+    loop(x, out)
+    exact = np.tanh(x.astype(np.float64))
+    assert (np.abs(out - exact) <= 3 * np.spacing(np.abs(exact.astype(np.float32)))).all()
+    loop(np.full(9, np.nan, np.float32), out[:9])
+    assert np.isnan(out[:9]).all()
 
 
 # --- the lifter

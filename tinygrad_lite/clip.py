@@ -26,14 +26,21 @@ def listed(params):
     return [params] if isinstance(params, Tensor) else list(params)
 
 
+def gradient(p):
+    """A parameter's gradient; duplicates of a sparse one are added first, here and for whoever comes next."""
+    if isinstance(p._grad, RowSparse):
+        p._grad = p._grad.coalesce(ordered=False)
+    return p._grad
+
+
 def graded(params):
     """Those that have a gradient."""
-    return [p for p in listed(params) if p._grad is not None]
+    return [p for p in listed(params) if gradient(p) is not None]
 
 
 def entries(g):
-    """The numbers of a gradient in one row; a sparse one with its duplicates added."""
-    return g.reshape(-1) if type(g) is np.ndarray else (g.coalesce().values if isinstance(g, RowSparse) else g).reshape(-1)
+    """The numbers of a gradient in one row."""
+    return g.reshape(-1) if type(g) is np.ndarray else (g.values if isinstance(g, RowSparse) else g).reshape(-1)
 
 
 def norm_of(x, p):
@@ -122,11 +129,10 @@ def clip_grad_value_(params, clip_value):
     check_limit("clip_grad_value_", "clip_value", clip_value)
     sizes = [0.0]
     for p in graded(params):
-        g = p._grad.coalesce() if isinstance(p._grad, RowSparse) else p._grad
-        values = entries(g)
+        g, values = p._grad, entries(p._grad)
         sizes.append(np.abs(values).max(initial=0))
         clipped = np.clip(values, -clip_value, clip_value)
-        p._grad = RowSparse(g.indices, clipped.reshape(g.values.shape), g.shape) if isinstance(g, RowSparse) else clipped.reshape(g.shape)
+        replace(p, g, clipped.reshape(g.values.shape if isinstance(g, RowSparse) else g.shape))
     return float(np.max(sizes))             # nan if any is
 
 
@@ -160,7 +166,7 @@ def adaptive_clip_grad_(params, clip=0.01, eps=1e-3):
     check_limit("adaptive_clip_grad_", "eps", eps)
     shares, params = [], listed(params)
     for p in params:
-        g = p._grad.coalesce() if isinstance(p._grad, RowSparse) else p._grad
+        g = gradient(p)
         if g is None:
             shares.append(0.0)
             continue
@@ -181,7 +187,7 @@ def unit_norms(x):
 
 def replace(p, g, values):
     """Give p a gradient like g with other numbers."""
-    p._grad = RowSparse(g.indices, values, g.shape) if isinstance(g, RowSparse) else values
+    p._grad = g.with_values(values) if isinstance(g, RowSparse) else values
 
 
 def normalize_grad_(params):
@@ -221,11 +227,10 @@ def centralize_grad_(params):
     """
     taken = []
     for p in listed(params):
-        g = p._grad
+        g = gradient(p)
         if g is None or g.ndim < 2 or 0 in g.shape:
             taken.append(0.0)
             continue
-        g = g.coalesce() if isinstance(g, RowSparse) else g
         values = g.values if isinstance(g, RowSparse) else g
         mean = values.mean(axis=tuple(range(1, values.ndim)), keepdims=True, dtype=np.float64)
         taken.append(float(np.abs(mean).max(initial=0.0)))

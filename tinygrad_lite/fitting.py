@@ -11,6 +11,20 @@ def alone():
 
 
 ALONE = alone()
+HALF = np.dtype(np.float16)             # storage: sums and products of it are computed in float32 and rounded once
+
+
+def total(x, axis, keepdims=False):
+    """x.sum(axis); of float16, float32 sums rounded at the end: 2048 + 1 is 2048 in float16."""
+    if x.dtype is HALF and type(x) is np.ndarray:
+        return narrow(x.sum(axis=axis, keepdims=keepdims, dtype=np.float32))
+    return x.sum(axis=axis, keepdims=keepdims)
+
+
+@np.errstate(over="ignore")
+def narrow(x):
+    """x in float16. What is too large becomes inf without a warning: a loss scaler looks for it and answers."""
+    return x.astype(HALF)
 
 
 def fit(h, x):
@@ -24,7 +38,7 @@ def sum_to(g, shape):
     """The sum over those axes of `g` that broadcasting `shape` would repeat."""
     lead = g.ndim - len(shape)
     axes = tuple([i for i in range(g.ndim) if i < lead or shape[i - lead] == 1 != g.shape[i]])
-    g = g.sum(axis=axes) if axes else g
+    g = total(g, axes) if axes else g
     return g if g.shape == shape else g.reshape(shape)
 
 

@@ -1,7 +1,7 @@
 """RowSparse: the gradient of a big table of which a batch touched a few rows."""
 import numpy as np
 
-from .kernels.gather import scatter_rows
+from .kernels.gather import merge_rows, scatter_rows
 
 
 class RowSparse:
@@ -14,24 +14,40 @@ class RowSparse:
     __array_ufunc__ = None                  # an ndarray on the left leaves `+` and `*` to us
 
     def __init__(self, indices, values, shape):
-        if len(indices) != len(values) or values.shape[1:] != tuple(shape[1:]):
+        shape = tuple(shape)
+        if len(indices) != len(values) or values.shape[1:] != shape[1:]:
             raise ValueError(f"RowSparse: got {len(indices)} indices and values of shape {values.shape}, expected "
-                             f"values of shape {(len(indices), *shape[1:])} for a table of shape {tuple(shape)}")
-        self.indices, self.values, self.shape = indices, values, tuple(shape)
+                             f"values of shape {(len(indices), *shape[1:])} for a table of shape {shape}")
+        if len(indices) and not 0 <= indices.min() <= indices.max() < shape[0]:
+            bad = int(((indices < 0) | (indices >= shape[0])).argmax())
+            raise IndexError(f"RowSparse: index {indices[bad]} at position {bad}, expected 0..{shape[0] - 1} for a table of shape {shape}")
+        self.indices, self.values, self.shape = indices.astype(np.int64, copy=False), values, shape
+        self.once = len(indices) < 2        # no row twice
 
     dtype = property(lambda self: self.values.dtype)
     ndim = property(lambda self: len(self.shape))
     nbytes = property(lambda self: self.values.nbytes + self.indices.nbytes)
 
-    def astype(self, dtype):
-        return RowSparse(self.indices, self.values.astype(dtype), self.shape)
+    def with_values(self, values):
+        """The same rows with other values."""
+        g = RowSparse(self.indices, values, self.shape)
+        g.once = self.once
+        return g
 
-    def coalesce(self):
-        """The same gradient with each row once, in rising order."""
-        rows, place = np.unique(self.indices, return_inverse=True)
-        values = np.zeros((len(rows), *self.shape[1:]), self.dtype)
-        scatter_rows(values, place, self.values)
-        return RowSparse(rows, values, self.shape)
+    def coalesce(self, ordered=True):
+        """The same gradient with each row once, in rising order, or else (which spares a sort) of first appearance."""
+        if self.once and not ordered:
+            return self
+        rows, values = (self.indices, self.values) if self.once else merge_rows(self.indices, self.values)
+        if ordered:
+            order = np.argsort(rows)
+            rows, values = rows[order], values[order]
+        g = RowSparse(rows, values, self.shape)
+        g.once = True
+        return g
+
+    def astype(self, dtype):
+        return self.with_values(self.values.astype(dtype))
 
     def to_dense(self):
         dense = np.zeros(self.shape, self.dtype)
@@ -47,7 +63,7 @@ class RowSparse:
     __radd__ = __add__
 
     def __mul__(self, number):
-        return RowSparse(self.indices, self.values * number, self.shape)
+        return self.with_values(self.values * number)
 
     __rmul__ = __mul__
 

@@ -243,27 +243,44 @@ def ids(high, *shape):
     return Given(lambda rng, _: rng.randint(0, high, shape))
 
 
+lengths = Given(lambda rng, _: rng.randint(1, 6, 3))        # of the items of (5, 3, ...): what is packed
 EVERY = [(2, 5), (), (0, 3)]
 LAYERS = {              # name: (arguments, options, inputs): a shape, several, or what draws it
     "Linear": [((5, 3), {}, [(4, 5)]), ((5, 3), {}, [(5,)]), ((5, 3), dict(bias=False), [(2, 3, 5)]), ((5, 3), {}, [(0, 5)])],
-    "Bilinear": [((3, 4, 2), {}, [(5, 3), (5, 4)])],
+    "Highway": [((4, 2), {}, [(3, 4)])],
+    "Bilinear": [((3, 4, 2), {}, [(5, 3), (5, 4)]), ((3, 4, 2), dict(bias=False), [(2, 5, 3), (2, 5, 4)])],
     "Embedding": [((7, 3), {}, [ids(7, 4, 2)]), ((7, 3), dict(padding_idx=1, scale_grad_by_freq=True), [ids(7, 9)]),
                   ((7, 3), dict(sparse=True), [ids(7, 9)]), ((7, 3), dict(max_norm=1.0), [ids(7, 4)])],
     "EmbeddingBag": [((7, 3), dict(mode=mode), [ids(7, 4, 5)]) for mode in ("sum", "mean", "max")],
     "LayerNorm": [((4,), {}, [(3, 4)]), (((3, 4),), {}, [(2, 3, 4)]), ((4,), dict(elementwise_affine=False, eps=0.1), [(0, 4)])],
-    "RMSNorm": [((4,), {}, [(3, 4)])], "GroupNorm": [((2, 4), {}, [(3, 4, 5)])],
+    "RMSNorm": [((4,), {}, [(3, 4)]), (((3, 4),), dict(eps=0.1, elementwise_affine=False), [(2, 3, 4)])],
+    "GroupNorm": [((2, 4), {}, [(3, 4, 5)]), ((4, 4), dict(affine=False, eps=0.1), [(2, 4, 3, 2)])],
     "BatchNorm1d": [((4,), {}, [(6, 4)]), ((4,), dict(momentum=None), [(3, 4, 5)]),
                     ((4,), dict(affine=False, track_running_stats=False), [(6, 4)])],
-    "BatchNorm2d": [((3,), {}, [(2, 3, 4, 4)])],
-    "Conv1d": [((4, 6, 3), {}, [(2, 4, 9)]), ((4, 6, 3), dict(stride=2, padding=1, dilation=2, groups=2), [(2, 4, 12)])],
-    "Conv2d": [((4, 6, 3), {}, [(2, 4, 7, 6)]), ((4, 6, (3, 2)), dict(stride=2, padding=1, groups=2, bias=False), [(2, 4, 7, 6)])],
-    "ConvTranspose1d": [((4, 6, 3), dict(stride=2, padding=1), [(2, 4, 5)])],
-    "MaxPool1d": [((3,), {}, [(2, 4, 9)]), ((3,), dict(stride=2, padding=1), [(2, 4, 9)])], "AvgPool1d": [((3,), {}, [(2, 4, 9)])],
-    "MaxPool2d": [((2,), {}, [(2, 3, 6, 6)])], "AvgPool2d": [((2,), {}, [(2, 3, 6, 6)])], "AdaptiveAvgPool1d": [((3,), {}, [(2, 4, 10)])],
+    "BatchNorm2d": [((3,), {}, [(2, 3, 4, 4)]), ((3,), dict(momentum=0.3, eps=0.1, affine=False), [(2, 3, 4, 2)])],
+    "Conv1d": [((4, 6, 3), {}, [(2, 4, 9)]), ((4, 6, 3), dict(stride=2, padding=1, dilation=2, groups=2, bias=False), [(2, 4, 12)]),
+               ((4, 6, 4), dict(padding="same"), [(4, 9)]), ((4, 6, 3), {}, [(0, 4, 9)]),
+               *[((4, 6, 3), dict(padding=2, padding_mode=mode), [(2, 4, 5)]) for mode in ("reflect", "replicate", "circular")]],
+    "Conv2d": [((4, 6, 3), {}, [(2, 4, 7, 6)]), ((4, 6, (3, 2)), dict(stride=2, padding=1, groups=2, bias=False), [(2, 4, 7, 6)]),
+               ((4, 6, (3, 2)), dict(padding="same", dilation=(1, 3), padding_mode="circular"), [(4, 7, 6)]),
+               *[((4, 6, 3), dict(padding=(2, 1), stride=(1, 2), padding_mode=mode), [(2, 4, 5, 4)]) for mode in ("reflect", "replicate")]],
+    "ConvTranspose1d": [((4, 6, 3), dict(stride=2, padding=1), [(2, 4, 5)]),
+                        ((4, 6, 3), dict(stride=3, output_padding=2, groups=2, dilation=2, bias=False), [(4, 5)])],
+    "ConvTranspose2d": [((4, 6, 3), {}, [(2, 4, 5, 4)]),
+                        ((4, 6, (3, 2)), dict(stride=(2, 1), padding=(1, 0), output_padding=(1, 0), groups=2, dilation=(1, 2)), [(4, 5, 4)])],
+    "MaxPool1d": [((3,), {}, [(2, 4, 9)]), ((3,), dict(stride=2, padding=1, dilation=2, ceil_mode=True, return_indices=True), [(4, 9)])],
+    "MaxPool2d": [((2,), {}, [(2, 3, 6, 6)]),
+                  (((3, 2),), dict(stride=(2, 1), padding=(1, 0), dilation=(1, 2), ceil_mode=True, return_indices=True), [(3, 6, 5)])],
+    "AvgPool1d": [((3,), {}, [(2, 4, 9)]), ((3,), dict(stride=2, padding=1, ceil_mode=True, count_include_pad=False), [(4, 10)])],
+    "AvgPool2d": [((2,), {}, [(2, 3, 6, 6)]), (((3, 2),), dict(stride=2, padding=1, ceil_mode=True, count_include_pad=False), [(3, 6, 5)]),
+                  ((2,), dict(divisor_override=3), [(2, 3, 6, 6)])],
+    "AdaptiveAvgPool1d": [((3,), {}, [(2, 4, 10)]), ((5,), {}, [(4, 3)])], "AdaptiveAvgPool2d": [(((3, None),), {}, [(2, 3, 7, 5)])],
+    "AdaptiveMaxPool1d": [((3,), dict(return_indices=True), [(2, 4, 10)])], "AdaptiveMaxPool2d": [(((3, None),), {}, [(2, 3, 7, 5)])],
     **{name: [((4, 3), {}, [(5, 2, 4)]), ((4, 3), {}, [(5, 4)]),
-              ((4, 3), dict(num_layers=2, bidirectional=True, batch_first=True), [(2, 5, 4)])] for name in ("RNN", "LSTM", "GRU")},
+              ((4, 3), dict(num_layers=2, bidirectional=True, batch_first=True), [(2, 5, 4)]), ((4, 9), dict(bias=False), [(5, 3, 4), lengths]),
+              ((4, 3), dict(num_layers=2, bidirectional=True), [(5, 3, 4), lengths])] for name in ("RNN", "LSTM", "GRU")},
     **{name: [((4, 3), {}, [(2, 4)])] for name in ("RNNCell", "LSTMCell", "GRUCell")},
-    "MultiheadAttention": [((8, 2), {}, [(5, 2, 8), (4, 2, 8), (4, 2, 8)])],
+    "MultiheadAttention": [((4, 2), {}, [(5, 2, 4), (3, 2, 4), (3, 2, 4)]), ((3, 3), dict(bias=False, batch_first=True), [(2, 5, 3)] * 3)],
     "Dropout": [((0.0,), {}, [(3, 4)])], "Flatten": [((), {}, [(2, 3, 4)]), ((0, 1), {}, [(2, 3, 4)])],
     "Softmax": [((1,), {}, [(2, 5)]), ((0,), {}, [(2, 5)])], "LogSoftmax": [((1,), {}, [(2, 5)])], "GLU": [((), {}, [(2, 6)]), ((0,), {}, [(2, 6)])],
     "LeakyReLU": [((0.3,), {}, [(2, 5)])], "ELU": [((), dict(alpha=0.5), [(2, 5)])], "CELU": [((1.3,), {}, [(2, 5)])],
@@ -273,7 +290,8 @@ LAYERS = {              # name: (arguments, options, inputs): a shape, several, 
     **{name: [((), {}, [shape]) for shape in EVERY] for name in """Identity ReLU ReLU6 SELU SiLU Mish Sigmoid Tanh Softsign Hardsigmoid
        Hardswish LogSigmoid Tanhshrink""".split()},
 }
-CONTAINERS = {"Module", "Sequential", "ModuleList", "ModuleDict"}       # the trainings use them
+CONTAINERS = {"Module", "Sequential", "ModuleList", "ModuleDict", "CharCNN",       # the trainings use them; CharCNN: tests/test_charcnn.py
+              "CheckFinite"}                                                   # PyTorch has none; it is its input
 
 
 def layer(L, rng, name, args, options, inputs):
@@ -284,8 +302,15 @@ def layer(L, rng, name, args, options, inputs):
         module.zero_grad()
         drawn = [L.given(i.draw(rng, None)) if isinstance(i, Given) else L.leaf(rng.normal(size=i)) for i in inputs]
         leaves = [x for x, i in zip(drawn, inputs) if not isinstance(i, Given)]
-        results += values_and_gradients(L, rng, module(*drawn), leaves + [p for _, p in sorted(module.named_parameters())])
+        outputs = packed(L, module, *drawn) if lengths in inputs else module(*drawn)
+        results += values_and_gradients(L, rng, outputs, leaves + [p for _, p in sorted(module.named_parameters())])
     return results + [np.array(a) for _, a in sorted(L.state(module).items())]
+
+
+def packed(L, module, x, lengths):
+    rnn = L.nn.utils.rnn
+    output, state = module(rnn.pack_padded_sequence(x, lengths, enforce_sorted=False))
+    return rnn.pad_packed_sequence(output)[0], state
 
 
 def weights(L, rng, module):
@@ -338,10 +363,45 @@ def train(L, rng, sizes, name, lr, schedule=None, clip=None, epochs=1, batch=32,
     return [np.array(losses), *[L.array(p) for p in params]]
 
 
-TRAININGS = {
-    "mlp_sgd_one_cycle": dict(sizes=(64, 32, 10), name="SGD", lr=0.02, momentum=0.95, nesterov=True, epochs=2,
-                              schedule=("OneCycleLR", dict(max_lr=0.3, total_steps=112))),
-    "mlp_adam_clip_cosine": dict(sizes=(64, 32, 32, 10), name="Adam", lr=0.01, clip=0.5, epochs=2,
-                                 schedule=("CosineAnnealingLR", dict(T_max=112))),
-    "logistic_lbfgs": dict(sizes=(64, 10), name="LBFGS", lr=1.0, max_iter=2, line_search_fn="strong_wolfe", epochs=20, batch=1797),
+def babble(rng, words, length):
+    """A text in which each word is followed by one of eight."""
+    follows, text = rng.randint(0, words, (words, 8)), [0]
+    for pick in rng.randint(0, 8, length):
+        text.append(follows[text[-1], pick])
+    return np.array(text)
+
+
+def language_model(L, rng, words=120, size=24, streams=8, steps=20, epochs=2):
+    """Two LSTM layers, scores by the embedding itself, SGD, gradients clipped at 0.25: the loss at every step, then the weights."""
+    embedding, lstm = L.module("Embedding", words, size), L.module("LSTM", size, size, 2)
+    for module in embedding, lstm:
+        L.load(module, {k: rng.uniform(-0.2, 0.2, a.shape) for k, a in sorted(L.state(module).items())})
+    params, losses = [embedding.weight, *lstm.parameters()], []
+    opt, tick = L.optimizer("SGD", params, 2.0, schedule=("OneCycleLR", dict(max_lr=8.0, total_steps=20 * epochs + 1)))
+    text = babble(rng, words, streams * steps * 20)
+    x, y = [text[start:start + len(text) - 1].reshape(streams, -1).T for start in (0, 1)]
+    for _ in range(epochs):
+        state = None
+        for i in range(0, len(x), steps):
+            out, state = lstm(embedding(L.given(x[i:i + steps])), state)
+            state = tuple(s.detach() for s in state)
+            loss = L.losses.cross_entropy(out.reshape(-1, size) @ embedding.weight.T, L.given(y[i:i + steps].reshape(-1)))
+            opt.zero_grad()
+            loss.backward()
+            L.clip("clip_grad_norm_")(params, 0.25)
+            opt.step()
+            losses.append(float(L.array(loss)))
+            tick()
+    return [np.array(losses), *[L.array(p) for p in params]]
+
+
+TRAININGS = {           # name: (what it learns, a module that it needs, how it runs)
+    "mlp_sgd_one_cycle": ("digits", "sklearn", partial(
+        train, sizes=(64, 32, 10), name="SGD", lr=0.02, momentum=0.95, nesterov=True, epochs=2,
+        schedule=("OneCycleLR", dict(max_lr=0.3, total_steps=112)))),
+    "mlp_adam_clip_cosine": ("digits", "sklearn", partial(
+        train, sizes=(64, 32, 32, 10), name="Adam", lr=0.01, clip=0.5, epochs=2, schedule=("CosineAnnealingLR", dict(T_max=112)))),
+    "logistic_lbfgs": ("digits", "sklearn", partial(
+        train, sizes=(64, 10), name="LBFGS", lr=1.0, max_iter=2, line_search_fn="strong_wolfe", epochs=20, batch=1797)),
+    "lstm_language_model": ("text", "numpy", language_model),
 }

@@ -7,6 +7,7 @@ import tinygrad_lite as tg
 class Ours:
     name, dtype = "tinygrad_lite", "float64"
     nn, optim, losses, functional = tg.nn, tg.optim, tg.losses, tg.nn.functional
+    seed, no_grad = staticmethod(tg.seed), tg.no_grad
 
     def param(self, a):
         """A Parameter in the array's own memory layout."""
@@ -73,7 +74,7 @@ class PyTorch:
         import torch
         torch.set_num_threads(1)
         self.torch, self.nn, self.optim, self.losses = torch, torch.nn, torch.optim, torch.nn.functional
-        self.functional = torch.nn.functional
+        self.functional, self.seed, self.no_grad = torch.nn.functional, torch.manual_seed, torch.no_grad
 
     @property
     def kind(self):
@@ -103,7 +104,7 @@ class PyTorch:
         return (t.to_dense() if t.is_sparse else t).numpy().copy()
 
     def module(self, name, *args, **options):
-        return getattr(self.nn, name)(*args, **options).to(self.kind)
+        return (getattr(self.nn, name, None) or LAYERS[name](self.torch))(*args, **options).to(self.kind)
 
     def state(self, module):
         return {k: v.numpy() for k, v in module.state_dict().items()}
@@ -187,3 +188,22 @@ def centralize(torch):
 
 
 FORMS = dict(clip_grad_norm_per_layer_=per_layer, adaptive_clip_grad_=adaptive, normalize_grad_=normalize, centralize_grad_=centralize)
+
+
+# ---------------------------------------------------------------- layers that PyTorch's users write themselves
+
+def highway(torch):
+    class Highway(torch.nn.Module):
+        def __init__(self, size, num_layers=1):
+            super().__init__()
+            self.transforms, self.gates = [torch.nn.ModuleList([torch.nn.Linear(size, size) for _ in range(num_layers)]) for _ in range(2)]
+
+        def forward(self, x):
+            for transform, gate in zip(self.transforms, self.gates):
+                t = torch.sigmoid(gate(x))
+                x = t * torch.relu(transform(x)) + (1 - t) * x
+            return x
+    return Highway
+
+
+LAYERS = dict(Highway=highway)

@@ -13,6 +13,10 @@ PLAIN = os.environ.get("TINYGRAD_LITE_KERNELS", "numba") == "numpy"
 KERNELS = {}            # name -> (plain form, loop): the table that tests walk
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
+# The C library hands freed arrays of 128 KB and more back to the system, and fresh pages for the next ones cost as much as
+# the arithmetic on them. glibc raises that limit to the largest array freed so far: here one of its maximum, never touched.
+np.empty(31 << 20, np.uint8)
+
 
 def compiled(loop, reorder=False):
     """numba's version of a loop: lazily compiled per dtype, cached on disk, divisions as in NumPy (no exceptions).
@@ -21,7 +25,8 @@ def compiled(loop, reorder=False):
     they would delete the very checks that look for it.
     """
     from numba import njit
-    from . import scalars
+    from . import gemm, scalars
+    gemm.register()
     scalars.register()
     return njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"} if reorder else False)(loop)
 

@@ -1,4 +1,7 @@
-"""Adding rows to a table at repeated places: the gradient of an embedding or of x[ids]."""
+"""Rows of a table at many places: adding to them (the gradient of an embedding or of x[ids]), and adding up those that
+belong to the same place (a row-sparse gradient in which ids repeat)."""
+from math import prod
+
 import numpy as np
 
 from . import kernel, ready
@@ -35,3 +38,75 @@ def scatter_rows(table, ids, rows):
         raise IndexError(f"scatter_rows: ids {ids.min()}..{ids.max()}, expected -{len(table)}..{len(table) - 1}")
     if ids.size and table.size:
         _scatter_rows(table, ids, rows)
+
+
+def _plain_merge(ids, values, unique, sums):
+    found, first, place = np.unique(ids, return_index=True, return_inverse=True)
+    order = np.argsort(first)               # of first appearance
+    unique[:len(found)] = found[order]
+    sums[:len(found)] = 0
+    np.add.at(sums, np.argsort(order)[place], values)
+    return len(found)
+
+
+@kernel(_plain_merge, lambda ids, values, unique, sums: ready(values, sums) and ids.dtype == np.int64 and ids.flags.c_contiguous)
+def _merge_rows(ids, values, unique, sums):
+    n, width, bits = ids.size, values.shape[1], 1
+    while 1 << bits < 2 * n:
+        bits += 1
+    seats = np.full(1 << bits, -1, np.int64)        # an open-addressed table at most half full: nothing is sorted
+    last, shift, count = (1 << bits) - 1, np.uint64(64 - bits), 0
+    for i in range(n):
+        seat = np.int64((np.uint64(ids[i]) * np.uint64(0x9E3779B97F4A7C15)) >> shift)
+        while seats[seat] >= 0 and unique[seats[seat]] != ids[i]:
+            seat = (seat + 1) & last
+        k = seats[seat]
+        if k < 0:
+            seats[seat] = count
+            unique[count] = ids[i]
+            for j in range(width):
+                sums[count, j] = values[i, j]
+            count += 1
+        else:
+            for j in range(width):
+                sums[k, j] += values[i, j]
+    return count
+
+
+def merge_rows(ids, values):
+    """(each id once, in order of first appearance; the sums of its rows) of ids (n,) and rows (n, ...).
+
+    >>> ids, sums = merge_rows(np.array([7, 2, 7]), np.array([[1.0], [2.0], [3.0]]))
+    >>> ids, sums.ravel()
+    (array([7, 2]), array([4., 2.]))
+    """
+    flat = len(ids), prod(values.shape[1:])
+    unique, sums = np.empty_like(ids), np.empty_like(values, order="C")
+    count = _merge_rows(ids, values.reshape(flat), unique, sums.reshape(flat))
+    return unique[:count], sums[:count]
+
+
+def _plain_bags(table, ids, bounds, scale, sums):
+    bag = np.repeat(np.arange(len(sums)), np.diff(bounds))
+    np.add.at(sums, bag, table[ids] * scale[:, None])
+
+
+@kernel(_plain_bags, lambda table, ids, bounds, scale, sums: ready(table, scale, sums) and ids.flags.c_contiguous)
+def _bag_sums(table, ids, bounds, scale, sums):
+    width = table.shape[1]
+    for b in range(bounds.size - 1):
+        for i in range(bounds[b], bounds[b + 1]):
+            row, s = ids[i], scale[i]
+            for j in range(width):
+                sums[b, j] += s * table[row, j]
+
+
+def bag_sums(table, ids, bounds, scale):
+    """sum_i scale_i table[ids_i] over the ids of each bag, those at bounds[b]..bounds[b+1]: (bags, width), no rows copied.
+
+    >>> bag_sums(np.array([[1.0], [10.0]]), np.array([0, 1, 1]), np.array([0, 2, 2, 3]), np.ones(3)).ravel()
+    array([11.,  0., 10.])
+    """
+    sums = np.zeros_like(table, shape=(len(bounds) - 1, table.shape[1]), order="C")
+    _bag_sums(table, ids, bounds, scale, sums)
+    return sums

@@ -16,13 +16,15 @@ that ends in a checksum of its text: numba's disk cache tells kernels apart by t
 import ast
 import inspect
 import textwrap
+from math import prod
 from operator import itemgetter
 from types import SimpleNamespace
 from zlib import crc32
 
 import numpy as np
 
-from . import FLOATS, KERNELS, PLAIN, compiled
+from . import FLOATS, KERNELS, PLAIN, compiled, ready
+from .prefetch import AHEAD, prefetch, register
 
 # The words that a formula may use besides + - * / ** abs(): NumPy's here, scalar forms in the loop.
 sqrt, sign, where, maximum, minimum = np.sqrt, np.sign, np.where, np.maximum, np.minimum
@@ -45,7 +47,7 @@ class Lifted:
         self.name = f"{formula.__module__.rpartition('.')[2]}_{formula.__name__}_loop"
         self.states = list(inspect.signature(formula).parameters)[2:-1]
         self.scalars = None             # names of the h.… the loop reads, in order
-        self.loop = None
+        self.loop = self.row_loop = None
         KERNELS[self.name] = self
 
     def __call__(self, g, p, states, h):
@@ -53,13 +55,22 @@ class Lifted:
         if PLAIN or type(p) is not np.ndarray or p.dtype not in FLOATS:
             return self.plain(g, p, states, h)
         if self.loop is None:
-            try:
-                self.lift()
-            except OSError:                 # typed into a shell that does not keep what was typed: no text to rewrite
-                self.loop = False
+            self.loop = self.lift()
         if self.loop is False:
             return self.plain(g, p, states, h)
         self.loop(g, p, *states, np.array(self.pick(h)))
+
+    def rows(self, rows, g, p, states, h):
+        """Update some rows of the tables p and states in place, each of them once: g[k] moves row rows[k], all others rest."""
+        if self.row_loop is None and not PLAIN:
+            self.row_loop = self.lift(rows=True)
+        if self.row_loop and ready(p, g, *states) and rows.dtype == np.int64:
+            tables = [a.reshape(len(a), prod(a.shape[1:])) for a in (g, p, *states)]
+            return self.row_loop(rows, *tables, np.array(self.pick(h)))
+        taken = [a[rows] for a in (p, *states)]
+        self.plain(g, taken[0], taken[1:], h)
+        for a, new in zip([p, *states], taken):
+            a[rows] = new
 
     def plain(self, g, p, states, h):
         """The same update in NumPy: the definition that the loop must agree with."""
@@ -69,20 +80,23 @@ class Lifted:
             for array, new in zip([p, *states], results):
                 array[...] = new
 
-    def lift(self):
-        """Write, and hand to numba, the fused loop."""
-        source, self.scalars = loop_source(self.formula, self.name)
+    def lift(self, rows=False):
+        """Write, and hand to numba, the fused loop; False where there is no text to rewrite: a shell need not keep what was typed."""
+        try:
+            source, self.scalars = loop_source(self.formula, self.name, rows)
+        except OSError:
+            return False
         name = f"{self.name}_{crc32(source.encode()):08x}"      # says what it computes: a formula of the same name is another kernel
         source = source.replace(self.name, name, 1)
         self.pick = itemgetter(*self.scalars)
         code = self.formula.__code__
-        space = {"__name__": self.formula.__module__, "np": np}
+        register()
+        space = {"__name__": self.formula.__module__, "np": np, "prefetch": prefetch}
         exec(compile(source, code.co_filename, "exec"), space)
         if code.co_filename.endswith(".py"):
-            self.loop = compiled(space[name])
-        else:                           # typed into a shell: there is no file to cache beside
-            from numba import njit
-            self.loop = njit(error_model="numpy")(space[name])
+            return compiled(space[name])
+        from numba import njit          # typed into a shell: there is no file to cache beside
+        return njit(error_model="numpy")(space[name])
 
 
 class Hoist(ast.NodeTransformer):
@@ -131,8 +145,8 @@ class Subscripts(ast.NodeTransformer):
         return ast.Subscript(ast.Name("h_", ast.Load()), ast.Constant(self.scalars.index(node.attr)), ast.Load())
 
 
-def loop_source(formula, name):
-    """The text of the fused loop for a formula, and the scalars it reads.
+def loop_source(formula, name, rows=False):
+    """The text of the fused loop for a formula, over all numbers or over those of some rows, and the scalars it reads.
 
     >>> def gd(g, p, h):
     ...     return (p - 2 * h.lr * g,)
@@ -147,18 +161,27 @@ def loop_source(formula, name):
             if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
     *steps, last = body
     results = last.value.elts if isinstance(last.value, ast.Tuple) else [last.value]
-    lines = [f"def {name}({', '.join(a + '_' for a in arrays)}, h_):", "    T = p_.dtype.type"]
+    lines = [f"def {name}({'rows_, ' * rows}{', '.join(a + '_' for a in arrays)}, h_):", "    T = p_.dtype.type"]
     lines += [f"    {k} = T({text})" for text, k in hoist.names.items()]
     steps = [ast.unparse(ast.fix_missing_locations(s)) for s in steps]
     news = [f"new_{a} = {ast.unparse(ast.fix_missing_locations(e))}" for a, e in zip(arrays[1:], results)]
-    stores = [f"{a}_[i] = new_{a}" for a in arrays[1:]]
-    lines.append("    for i in range(p_.size):")
-    lines += ["        " + line for line in [f"{a} = {a}_[i]" for a in arrays] + steps + news + stores]
+    if rows:
+        at = dict.fromkeys(arrays, "row_, i_") | {"g": "k_, i_"}
+        lines += ["    for k_ in range(rows_.size):", f"        next_ = rows_[min(k_ + {AHEAD}, rows_.size - 1)]"]
+        lines += [f"        prefetch({a}_, next_)" for a in arrays[1:]]
+        lines += ["        row_ = rows_[k_]", "        for i_ in range(p_.shape[1]):"]
+    else:
+        at = dict.fromkeys(arrays, "i_")
+        lines += ["    for i_ in range(p_.size):"]
+    loads, stores = [f"{a} = {a}_[{at[a]}]" for a in arrays], [f"{a}_[{at[a]}] = new_{a}" for a in arrays[1:]]
+    lines += [" " * (12 if rows else 8) + line for line in loads + steps + news + stores]
     return "\n".join(lines) + "\n", hoist.scalars
 
 
 def staggered(sizes, dtype):
-    """Empty 1-d arrays cut from one block of memory, each starting 1088 bytes further within its page.
+    """1-d arrays of zeros cut from one block of memory, each starting 1088 bytes further within its page.
+
+    A large block is not written here: the system hands out its pages as they are first touched.
 
     >>> [a.size for a in staggered([3, 5], np.float32)]
     [3, 5]
@@ -168,6 +191,6 @@ def staggered(sizes, dtype):
         start = -(-end // 4096) * 4096 + (i + 1) * SPACING % 4096
         starts.append(start)
         end = start + n * dtype.itemsize
-    block = np.empty(end + 4096, np.uint8)
+    block = np.zeros(end + 4096, np.uint8)
     first = -block.ctypes.data % 4096
     return [block[first + s:first + s + n * dtype.itemsize].view(dtype) for s, n in zip(starts, sizes)]

@@ -9,13 +9,16 @@ from ..losses import (binary_cross_entropy, binary_cross_entropy_with_logits, co
 from ..ops.activations import (celu, cosine_similarity, elu, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh,
                                leaky_relu, log_softmax, logsigmoid, mish, normalize, pairwise_distance, relu, relu6, selu,
                                sigmoid, silu, softmax, softplus, softshrink, softsign, tanhshrink)
+from ..ops.convolution import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from ..ops.elementwise import tanh
-from ..ops.indexing import put_back
-from ..ops.linalg import linear
+from ..ops.linalg import einsum, linear
+from ..ops.normalization import batch_norm, group_norm, layer_norm, rms_norm
+from ..ops.pooling import (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d, avg_pool1d,
+                           avg_pool2d, max_pool1d, max_pool2d)
+from ..ops.lookup import embedding, embedding_bag
 from ..ops.reductions import logsumexp
 from ..ops.shapes import pad
-from ..rowsparse import RowSparse
-from ..tensor import Tensor, op, plain
+from ..tensor import Tensor, plain
 
 
 def dropout(x, p=0.5, training=True):
@@ -32,112 +35,37 @@ def dropout(x, p=0.5, training=True):
     return x * (kept / np.asarray(1 - p, x.dtype)).astype(x.dtype, copy=False)
 
 
-def _dense_rows(g, z, weight, ids, padding_idx, by_count, sparse):
-    if sparse and not isinstance(g, Tensor):
-        flat, values = ids.reshape(-1), g.reshape(-1, weight.shape[1])
-        if padding_idx is not None:
-            keep = flat != padding_idx
-            flat, values = flat[keep], values[keep]
-        return RowSparse(flat, values, weight.shape)
-    if padding_idx is not None:
-        g = np.where((ids == padding_idx)[..., None], 0, g)
-    if by_count:
-        g = g / np.bincount(ids.reshape(-1), minlength=weight.shape[0])[ids][..., None].astype(weight.dtype)
-    return put_back(g, ids, weight.shape)
+def bilinear(x1, x2, weight, bias=None):
+    """z_o = x1' W_o x2 + b_o over the last axes: x1 (..., I), x2 (..., J), weight (O, I, J) -> (..., O).
 
-
-_embedding = op("embedding", lambda weight, ids, *_: weight[ids], _dense_rows)
-
-
-def embedding(ids, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
-    """weight[ids], with a gradient that adds up over repeated ids. See nn.Embedding for the options.
-
-    >>> embedding(np.array([1, 1]), Tensor([[1.0], [2.0]])).data.ravel()
-    array([2., 2.], dtype=float32)
+    >>> bilinear(Tensor([1.0, 2.0]), Tensor([10.0]), Tensor([[[1.0], [1.0]]])).data
+    array([30.], dtype=float32)
     """
-    ids = np.asarray(plain(ids))
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f"embedding: ids have dtype {ids.dtype}, expected integers")
-    ids = ids.astype(np.int64, copy=False)
-    padding_idx = padding_idx if padding_idx is None else padding_idx % weight.shape[0]
-    if ids.size and (ids.min() < 0 or ids.max() >= weight.shape[0]):
-        bad = (ids < 0) | (ids >= weight.shape[0])
-        at = np.unravel_index(bad.argmax(), ids.shape)
-        raise IndexError(f"embedding: id {ids[at]} at position {tuple(map(int, at))}, expected 0..{weight.shape[0] - 1}")
-    if sparse and scale_grad_by_freq:
-        raise ValueError("embedding: scale_grad_by_freq needs sparse=False")
-    if max_norm is not None:
-        rows = np.unique(ids)
-        norms = np.linalg.norm(weight.data[rows], norm_type, axis=1)
-        long = norms > max_norm
-        weight.data[rows[long]] *= (max_norm / (norms[long] + 1e-7))[:, None].astype(weight.dtype)
-    return _embedding(weight, ids, padding_idx, scale_grad_by_freq, sparse)
+    z = einsum("...i,oij,...j->...o", x1, weight, x2)
+    return z if bias is None else z + bias
 
 
-def layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-5):
-    """(x - mean) / sqrt(var + eps) over the last axes, times weight plus bias. Ba, Kiros, Hinton 2016.
+def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None):
+    """softmax(Q K' / sqrt(E)) V: a mean of the values, weighted by how well their keys meet the query. Vaswani et al. 2017.
 
-    >>> layer_norm(Tensor([[1.0, 3.0]]), (2,)).data.round(3)
-    array([[-1.,  1.]], dtype=float32)
+    query (..., L, E), key (..., S, E), value (..., S, V) -> (..., L, V). `attn_mask` (..., L, S): True where a key may
+    be looked at, or numbers to add to the scores. `is_causal`: only keys that are not later than the query.
+
+    >>> scaled_dot_product_attention(Tensor([[9.0]]), Tensor([[9.0], [0.0]]), Tensor([[1.0], [2.0]])).data.round(3)
+    array([[1.]], dtype=float32)
     """
-    shape = tuple(normalized_shape)
-    if x.shape[-len(shape):] != shape:
-        raise ValueError(f"layer_norm: got shape {x.shape}, expected one that ends with {shape}")
-    same_dtype("layer_norm", x, weight)
-    y = normalised(x, tuple(range(x.ndim - len(shape), x.ndim)), eps)
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    weights = attention_weights(query, key, attn_mask, is_causal, scale)
+    return dropout(weights, dropout_p) @ value
 
 
-def same_dtype(name, x, weight):
-    """NumPy would promote: a float32 layer given float64 would go on, at half the speed, in float64."""
-    if weight is not None and x.dtype != weight.dtype:
-        raise TypeError(f"{name}: the input is {x.dtype}, the weight {weight.dtype}: use x.astype('{weight.dtype}') or the "
-                        "module's .double() / .float()")
-
-
-def _normal(x, axes, eps):
-    mean = x.mean(axis=axes, keepdims=True)
-    y = x - mean
-    scale = 1 / np.sqrt((y * y).mean(axis=axes, keepdims=True) + eps)
-    return y * scale, scale
-
-
-def _normal_rule(g, z, x, axes, eps, scale):
-    return (g - g.mean(axis=axes, keepdims=True) - z * (g * z).mean(axis=axes, keepdims=True)) * scale
-
-
-def _normal_formula(x, axes, eps):
-    y = x - x.mean(axis=axes, keepdims=True)
-    return y / np.sqrt((y * y).mean(axis=axes, keepdims=True) + eps)
-
-
-normalised = op("normalised", _normal, _normal_rule, composite=_normal_formula, saves=True)
-normalised.__doc__ = "(x - mean) / sqrt(var + eps) over `axes`: the core of layer and batch normalisation."
-
-
-def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
-    """Normalise each channel (axis 1) over the batch in training, by the running statistics otherwise. Ioffe & Szegedy 2015.
-
-    In training the running arrays move in place by `momentum` towards the batch's mean and unbiased variance.
-
-    >>> batch_norm(Tensor([[1.0], [3.0]]), None, None, training=True).data.ravel().round(3)
-    array([-1.,  1.], dtype=float32)
-    """
-    same_dtype("batch_norm", x, weight if weight is not None else running_mean)
-    axes = (0, *range(2, x.ndim))
-    per_channel = (1, -1, *[1] * (x.ndim - 2))
-    if training:
-        n = x.size // x.shape[1]
-        if n < 2:
-            raise ValueError(f"batch_norm: got shape {x.shape}, one value per channel: training needs at least two to have a variance")
-        y = normalised(x, axes, eps)
-        if running_mean is not None and momentum:
-            a = x.data
-            mean = a.mean(axis=axes)
-            running_mean += momentum * (mean - running_mean)
-            running_var += momentum * (a.var(axis=axes) * (n / (n - 1)) - running_var)
-    else:
-        y = (x - running_mean.reshape(per_channel)) / np.sqrt(running_var.reshape(per_channel) + eps)
-    y = y if weight is None else y * weight.reshape(per_channel)
-    return y if bias is None else y + bias.reshape(per_channel)
+def attention_weights(query, key, mask=None, is_causal=False, scale=None):
+    """softmax(Q K' / sqrt(E)): how much each query (..., L, E) looks at each key (..., S, E); 0 where it may not."""
+    scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.swapaxes(-1, -2)
+    if is_causal:
+        if mask is not None:
+            raise ValueError("attention: got is_causal and a mask, expected one of them: put both into the mask")
+        mask = np.tril(np.ones(scores.shape[-2:], bool))
+    if mask is not None:
+        allowed = plain(mask)
+        scores = np.where(allowed, scores, -np.inf) if allowed.dtype == bool else scores + mask
+    return softmax(scores, -1)

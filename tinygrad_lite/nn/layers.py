@@ -31,36 +31,6 @@ class Linear(Module):
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
-class Embedding(Module):
-    """Rows of a table by integer id: ids (...) -> (..., embedding_dim). weight (num_embeddings, embedding_dim) from N(0, 1).
-
-    `padding_idx`: a row that starts at zero and gets no gradient. `max_norm`: rows used are first shortened to it.
-    `scale_grad_by_freq`: gradients divided by how often an id occurs. `sparse`: the gradient is RowSparse,
-    so that a step costs what the rows used cost.
-
-    >>> e = Embedding(5, 2, padding_idx=0)
-    >>> e(np.array([[0, 3]])).shape, e(np.array([0])).data
-    ((1, 2, 2), array([[0., 0.]], dtype=float32))
-    """
-
-    def __init__(self, num_embeddings, embedding_dim, padding_idx=None, max_norm=None, norm_type=2.0,
-                 scale_grad_by_freq=False, sparse=False):
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"Embedding: padding_idx: got {padding_idx}, expected within {num_embeddings} rows")
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
-        self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse = max_norm, norm_type, scale_grad_by_freq, sparse
-        self.weight = init.normal_(Parameter(np.empty((num_embeddings, embedding_dim), np.float32)))
-        if self.padding_idx is not None:
-            self.weight.data[self.padding_idx] = 0
-
-    def forward(self, ids):
-        return F.embedding(ids, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse)
-
-    def extra_repr(self):
-        return f"{self.num_embeddings}, {self.embedding_dim}" + (", sparse=True" if self.sparse else "")
-
-
 class Dropout(Module):
     """In training each number is zeroed with probability p and the others divided by 1 - p. Srivastava et al. 2014.
 
@@ -102,61 +72,6 @@ class Identity(Module):
 
     def forward(self, x):
         return x
-
-
-class LayerNorm(Module):
-    """(x - mean) / sqrt(var + eps) over the last axes, times weight plus bias. Ba, Kiros, Hinton 2016.
-
-    >>> LayerNorm(2)(Tensor([[1.0, 3.0]])).data.round(3)
-    array([[-1.,  1.]], dtype=float32)
-    """
-
-    def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True, bias=True):
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.eps = eps
-        self.weight = Parameter(np.ones(self.normalized_shape, np.float32)) if elementwise_affine else None
-        self.bias = Parameter(np.zeros(self.normalized_shape, np.float32)) if elementwise_affine and bias else None
-
-    def forward(self, x):
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self):
-        return f"{self.normalized_shape}, eps={self.eps}"
-
-
-class BatchNorm1d(Module):
-    """(x - mean) / sqrt(var + eps) per feature over the batch; x (N, C) or (N, C, L). Ioffe & Szegedy 2015.
-
-    Training uses the batch's statistics and moves the running ones by `momentum` (None: plain average of
-    all batches; unbiased variance); eval uses the running ones.
-
-    >>> bn = BatchNorm1d(1)
-    >>> bn(Tensor([[1.0], [3.0]])).data.ravel().round(3), bn.running_mean
-    (array([-1.,  1.], dtype=float32), array([0.2], dtype=float32))
-    """
-
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.weight = Parameter(np.ones(num_features, np.float32)) if affine else None
-        self.bias = Parameter(np.zeros(num_features, np.float32)) if affine else None
-        tracked = track_running_stats
-        self.register_buffer("running_mean", np.zeros(num_features, np.float32) if tracked else None)
-        self.register_buffer("running_var", np.ones(num_features, np.float32) if tracked else None)
-        self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if tracked else None)
-
-    def forward(self, x):
-        if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
-            raise ValueError(f"BatchNorm1d: got shape {x.shape}, expected (N, {self.num_features}) or (N, {self.num_features}, L)")
-        use_batch = self.training or self.running_mean is None
-        if self.training and self.running_mean is not None:
-            self.num_batches_tracked += 1
-            share = self.momentum if self.momentum is not None else 1 / int(self.num_batches_tracked)
-        else:
-            share = 0.0
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, share, self.eps)
-
-    def extra_repr(self):
-        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
 def activation(name, function, **defaults):

@@ -3,7 +3,7 @@ import operator
 
 import numpy as np
 
-from ..fitting import complaint
+from ..fitting import HALF, complaint, narrow
 from ..tensor import UFUNCS, Op, Tensor, op, plain
 
 __all__ = """add sub mul div pow maximum minimum arctan2 hypot logaddexp remainder
@@ -88,11 +88,12 @@ arctanh = op("arctanh", np.arctanh, lambda g, z, x: g / (1 - x * x))
 
 def _erf(x):
     from scipy.special import erf as value
-    return value(x)
+    return value(x).astype(x.dtype, copy=False)     # of float16 it is wider
 
 
 erf = op("erf", _erf, lambda g, z, x: g * (1.1283791670955126 * np.exp(-x * x)))      # 2 / sqrt(pi) e^(-x^2)
-_cast = op("astype", lambda x, dtype: x.astype(dtype), lambda g, z, x, dtype: g.astype(x.dtype))
+_cast = op("astype", lambda x, dtype: narrow(x) if dtype == HALF else x.astype(dtype),
+           lambda g, z, x, dtype: narrow(g) if x.dtype is HALF else g.astype(x.dtype))
 _clip = op("clamp", lambda x, low, high: np.clip(x, low, high),
            lambda g, z, x, low, high: g * ((x >= (-np.inf if low is None else low)) & (x <= (np.inf if high is None else high))))
 

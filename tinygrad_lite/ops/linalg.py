@@ -4,12 +4,15 @@ import math
 
 import numpy as np
 
+from ..fitting import HALF, narrow, total
 from ..tensor import UFUNCS, Tensor, op
 
 __all__ = "matmul linear dot einsum".split()
 
 
 def _matmul(x, y):
+    if x.dtype is HALF and y.dtype is HALF:     # BLAS has no float16: NumPy's own loop is fifty times slower
+        return narrow(_matmul(x.astype(np.float32), y.astype(np.float32)))
     return x.dot(y) if x.ndim == y.ndim == 2 else np.matmul(x, y)      # dot is the shorter way to the same BLAS call
 
 
@@ -47,6 +50,8 @@ def _linear(x, w, b):
                         f".double() / .float()")
     if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[1]:
         raise ValueError("expected an input of shape (..., in) and a weight of shape (out, in)")
+    if x.dtype is HALF:
+        return narrow(_linear(x.astype(np.float32), w.astype(np.float32), b if b is None else b.astype(np.float32)))
     flat = x.ndim == 2
     z = (x if flat else rows(x)).dot(w.T)
     if b is not None:
@@ -55,9 +60,9 @@ def _linear(x, w, b):
 
 
 _affine = op("linear", _linear,             # z = x W' + b
-             lambda g, z, x, w, b: g.dot(w) if g.ndim == 2 else rows(g).dot(w).reshape(x.shape),
-             lambda g, z, x, w, b: rows(g).T.dot(rows(x)),
-             lambda g, z, x, w, b: rows(g).sum(axis=0))
+             lambda g, z, x, w, b: _product(g, w) if g.ndim == 2 else _product(rows(g), w).reshape(x.shape),
+             lambda g, z, x, w, b: _product(rows(g).T, rows(x)),
+             lambda g, z, x, w, b: total(rows(g), 0))
 
 
 def linear(x, weight, bias=None):

@@ -1,6 +1,7 @@
 """Sums, means, extremes and their like over any axes. `axis` and `keepdims` as in NumPy."""
 import numpy as np
 
+from ..fitting import total
 from ..tensor import Tensor, op, plain
 from .elementwise import square
 from .shapes import expand_raw
@@ -75,7 +76,7 @@ def _deviation(g, z, x, axis, keepdims, ddof):
     return spread(g, x, axis, keepdims) * ((x - mean) * (2 / n if n > 0 else np.nan))
 
 
-_sum = op("sum", lambda x, axis, keepdims: x.sum(axis=axis, keepdims=keepdims),
+_sum = op("sum", total,
           lambda g, z, x, axis, keepdims: spread(g, x, axis, keepdims))
 _mean = op("mean", lambda x, axis, keepdims: x.mean(axis=axis, keepdims=keepdims),
            lambda g, z, x, axis, keepdims: spread(g / divisor(x, z), x, axis, keepdims))

@@ -246,15 +246,14 @@ class Optimizer:
         """What state `name` starts with."""
         return self.fill.get(name, 0.0)
 
-    def lazy_rows(self, slot):
-        """True if a row-sparse gradient moves its rows only; False if other rows move too (momentum), so that it is densified."""
+    def check_rows(self, slot):
+        """Refuse a row-sparse gradient that this optimizer cannot follow."""
         if not self.accepts_rows:
             raise TypeError(f"{self.name}: parameter {slot.name!r} has a sparse gradient (RowSparse): use SGD, Adagrad or "
                             "SparseAdam for it, or an Embedding with sparse=False")
         if slot.group.get("weight_decay"):
             raise ValueError(f"{self.name}: weight_decay {slot.group['weight_decay']} cannot act on the sparse gradient of "
                              f"{slot.name!r}, whose unused rows stay untouched: give it a group with weight_decay=0")
-        return True
 
     def refuse(self, slot, g):
         """The error for a gradient with NaN or inf in it."""

@@ -24,7 +24,9 @@ class SGD(Optimizer):
     """b = m b + (1 - dampening) g;  p -= lr b.  Without momentum p -= lr g; Nesterov: p -= lr (g + m b).
 
     The first step of a parameter takes b = g. The rate is outside the buffer: changing it rescales old
-    momentum too. Source: Polyak 1964, Nesterov 1983, Sutskever et al. 2013; PyTorch's form.
+    momentum too. Under a row-sparse gradient the rows that were not used rest, and so does their momentum: a step costs
+    what the used rows cost. (PyTorch moves every row ever used, step after step; for that, Embedding(sparse=False).)
+    Source: Polyak 1964, Nesterov 1983, Sutskever et al. 2013; PyTorch's form.
 
     >>> import numpy as np
     >>> from tinygrad_lite import Tensor
@@ -51,6 +53,3 @@ class SGD(Optimizer):
         first = t == 1
         return dict(lr=o.lr, momentum=o.momentum, keep_old=0.0 if first else o.momentum,
                     take=1.0 if first else 1.0 - o.dampening)
-
-    def lazy_rows(self, slot):
-        return super().lazy_rows(slot) and not slot.group["momentum"]      # with momentum, rows that were used move on

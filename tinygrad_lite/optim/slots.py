@@ -50,10 +50,13 @@ class Alone:
         states = rule.states if rule is not None else ()
         dtype = np.float32 if self.dtype == np.float16 else self.dtype
         fresh = (staggered([self.p.size] * len(states), dtype) if type(self.p.data) is np.ndarray
-                 else [np.empty_like(self.p.data, shape=self.p.size) for _ in states])
+                 else [np.zeros_like(self.p.data, shape=self.p.size) for _ in states])
         for name, flat in zip(states, fresh):
-            flat = flat.reshape(self.p.shape)
-            flat[...] = slot.arrays.get(name, optimizer.fill_of(name, group))
+            flat, fill = flat.reshape(self.p.shape), optimizer.fill_of(name, group)
+            if name in slot.arrays:
+                flat[...] = slot.arrays[name]
+            elif fill != 0:                     # zeros are there already: of a large table only pages that are used get memory
+                flat[...] = fill
             slot.arrays[name] = flat
 
     def fits(self, rule):
@@ -65,7 +68,7 @@ class Alone:
         if g is None:
             return False
         if isinstance(g, RowSparse):
-            optimizer.lazy_rows(slot)           # or says why not
+            optimizer.check_rows(slot)          # or says why not
         elif optimizer.rows_only:
             raise TypeError(f"{optimizer.name}: parameter {slot.name!r} has a dense gradient, expected RowSparse: make it with "
                             "Embedding(sparse=True), or give the parameter to Adam")
@@ -83,16 +86,11 @@ class Alone:
         o.kept = slot.own_numbers
         h = optimizer.all_scalars(o, slot.own_t)
         states = [slot.arrays[n] for n in self.rule.states]
-        if isinstance(g, RowSparse) and optimizer.lazy_rows(slot):
-            g = g.coalesce()                    # the update is not linear: a row must come once
-            rows = [a[g.indices] for a in (x, *states)]
-            self.rule(g.values.reshape(-1), rows[0].reshape(-1), [r.reshape(-1) for r in rows[1:]], h)
-            for a, r in zip((x, *states), rows):
-                a[g.indices] = r
-            return
-        g = g.to_dense() if isinstance(g, RowSparse) else g
-        direct = x.flags.c_contiguous and x.dtype != np.float16
         dtype = np.float32 if x.dtype == np.float16 else x.dtype
+        if isinstance(g, RowSparse):
+            g = g.coalesce(ordered=False)       # the update is not linear: a row must come once
+            return self.rule.rows(g.indices, g.values.astype(dtype, copy=False), x, states, h)
+        direct = x.flags.c_contiguous and x.dtype != np.float16
         flat = x.reshape(-1) if direct else x.astype(dtype).reshape(-1)
         g = np.ascontiguousarray(g, dtype) if type(g) is np.ndarray else g
         self.rule(g.reshape(-1), flat, [s.reshape(-1) for s in states], h)

@@ -1,0 +1,2 @@
+"""Helpers around layers, where PyTorch keeps them."""
+from . import rnn
