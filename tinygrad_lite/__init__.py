@@ -20,7 +20,7 @@ from .autodiff import grad, hvp, jacobian, value_and_grad
 from .gradcheck import gradcheck
 from .random import seed
 
-ROOMS = ("backend", "clip", "data", "diagnostics", "losses", "nn", "optim", "schedules")
+ROOMS = ("amp", "backend", "clip", "data", "diagnostics", "losses", "nn", "optim", "schedules", "training", "vectors")
 
 
 def __getattr__(name):
