@@ -36,8 +36,8 @@ def scatter_rows(table, ids, rows):
     """
     if ids.size and (ids.min() < -len(table) or ids.max() >= len(table)):
         raise IndexError(f"scatter_rows: ids {ids.min()}..{ids.max()}, expected -{len(table)}..{len(table) - 1}")
-    if ids.size and table.size:
-        _scatter_rows(table, ids, rows)
+    if ids.size and table.size:             # a copy costs far less than np.add.at, which takes any layout
+        _scatter_rows(table, ids, rows if rows.flags.c_contiguous else rows.copy())
 
 
 def _plain_merge(ids, values, unique, sums):
