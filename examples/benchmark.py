@@ -24,7 +24,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 if hasattr(os, "sched_setaffinity"):        # Linux: stay on one core, with all threads that start from here on
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
-from bench import engine, optimizers        # each fills ROWS
+from bench import (engine, optimizers, convolution, recurrent, charcnn, embedding, training, fasttext,      # each fills ROWS
+                   vectors)
 from bench.libraries import JAX, Ours, PyTorch
 from bench.table import ROWS
 
@@ -102,12 +103,12 @@ def main():
                 room = row.room
                 room_rows = [ROWS[other] for other in names if ROWS[other].room == room]
                 columns = list(dict.fromkeys(column for other in room_rows for column in other.names(libraries)))
-                print(f"\n{room:20s}" + "".join(f"{column:>15s}" for column in columns) + f"   {'ratio':24s}goal")
+                print(f"\n{room:26s}" + "".join(f"{column:>18s}" for column in columns) + f"   {'ratio':24s}goal")
             seconds = measure(row.steps(libraries, size), reps, sample)
             ratio, peer = verdict(row, seconds)
             shown = f"{ratio:6.2f}x {peer:16s}" if peer else f"{'-':24s}"
             reached = "" if ratio is None or args.quick else "reached" if ratio >= row.goal else "missed"
-            print(f"{name:20s}" + "".join(f"{pretty(seconds.get(column)):>15s}" for column in columns)
+            print(f"{name:26s}" + "".join(f"{pretty(seconds.get(column)):>18s}" for column in columns)
                   + f" {shown}  >= {row.goal:.3g}x {row.against or 'best peer'}  {reached}", flush=True)
             results[f"{size:g}"][name] = {"seconds": seconds, "ratio": ratio, "against": peer, "goal": row.goal}
     if args.json:

@@ -55,9 +55,9 @@ def test_it_is_made_for_the_page(name):
 
 
 def seeds(name):
-    """Five for a script that takes a seed; two for one that says it is SLOW: `python -m examples.gallery --seeds 5` tries five."""
+    """Two for a script that takes a seed, one for a SLOW one: `python -m examples.gallery --seeds 5` tries more."""
     if "seed" in inspect.signature(MEASURE[name]).parameters:
-        yield from range(2 if getattr(module(name), "SLOW", False) else 5)
+        yield from range(1 if getattr(module(name), "SLOW", False) else 2)
 
 
 @pytest.mark.parametrize("name, seed", [(name, seed) for name in NAMES for seed in seeds(name)])

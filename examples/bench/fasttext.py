@@ -2,6 +2,7 @@
 
 The model is made of random numbers, in a temporary folder that goes when the benchmark ends.
 """
+import atexit
 import functools
 import struct
 import tempfile
@@ -12,7 +13,6 @@ import numpy as np
 from .table import row, scaled
 
 DIM, MINN, MAXN = 100, 3, 6
-FOLDER = tempfile.TemporaryDirectory(prefix="fasttext-bench-")      # is removed when the process ends
 
 
 def words(n, seed):
@@ -27,10 +27,17 @@ def words(n, seed):
 
 
 @functools.cache
+def folder():
+    made = tempfile.TemporaryDirectory(prefix="fasttext-bench-")
+    atexit.register(made.cleanup)
+    return Path(made.name)
+
+
+@functools.cache
 def model(size):
     """The path of a skip-gram model, written block by block."""
     names, bucket, rng = words(scaled(200_000, size), 0), scaled(2_000_000, size), np.random.default_rng(0)
-    path = Path(FOLDER.name) / f"{size}.bin"
+    path = folder() / f"{size}.bin"
     with open(path, "wb") as file:
         file.write(struct.pack("<14id3iqq", 793712314, 12, DIM, 5, 5, 5, 5, 1, 2, 2, bucket, MINN, MAXN, 100, 1e-4,
                                len(names), len(names), 0, 10 ** 8, -1))

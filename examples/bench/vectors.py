@@ -1,14 +1,11 @@
 """Neighbours and clusters of 10,000 vectors in 64 dimensions, and the training of word vectors, beside scikit-learn,
 chinese-whispers and fastText."""
 import functools
-from pathlib import Path
 
 import numpy as np
 
-from .fasttext import FOLDER, words
+from .fasttext import folder, words
 from .table import row, scaled
-
-FILES = Path(FOLDER.name)
 
 NEIGHBOURS, PASSES, EPS = 20, 20, 0.2
 
@@ -74,7 +71,7 @@ def text(size):
     """The path of a text of 200,000 words, 1000 lines, frequent words first: the k-th of 5000 has a share like 1/k."""
     rng, names = np.random.default_rng(0), words(5000, 0)
     share = 1 / np.arange(1, 5001)
-    path = FILES / f"{size}.txt"
+    path = folder() / f"{size}.txt"
     lines = rng.choice(names, (scaled(1000, size), 200), p=share / share.sum())
     path.write_text("\n".join(map(" ".join, lines)), encoding="ascii")
     return path
@@ -82,7 +79,7 @@ def text(size):
 
 def training(L, size, model):
     from tinygrad_lite.vectors import train
-    return lambda: train(text(size), FILES / "ours.bin", model, epochs=1, bucket=20_000)
+    return lambda: train(text(size), folder() / "ours.bin", model, epochs=1, bucket=20_000)
 
 
 def their_training(size, model):

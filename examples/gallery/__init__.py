@@ -6,3 +6,7 @@
 A script has a docstring (title, then text: the page shows both) and `main(argv=None)`, which takes `--picture PATH`.
 A new file with these two joins the page by itself.
 """
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))      # for _shared.py, which a script run alone finds beside it

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from ..rowsparse import RowSparse
+from .trial import axes
 
 
 def gradient_flow(model):
@@ -51,9 +52,7 @@ def plot_gradient_flow(flow_or_model, ax=None, **bar):
     (['conv', 'fc', 'unused'], 'log', ['no grad'])
     """
     flow = flow_or_model if isinstance(flow_or_model, dict) else gradient_flow(flow_or_model)
-    if ax is None:
-        import matplotlib.pyplot as plt
-        ax = plt.figure().add_subplot()
+    ax = axes(ax)
     heights = np.array(list(flow.values()), float)
     shown = (heights > 0) & np.isfinite(heights)
     ax.bar(np.arange(len(flow)), np.where(shown, heights, 0.0), **{"alpha": 0.3, "color": "C0", **bar})

@@ -5,7 +5,7 @@ import numpy as np
 
 from ..kernels.gather import scatter_rows
 from ..rowsparse import RowSparse
-from ..fitting import sum_to
+from ..fitting import HALF, narrow, sum_to
 from ..tensor import Tensor, op, plain
 from .shapes import axes_of
 
@@ -26,8 +26,11 @@ def chooses_once(index):
 def _put_back(g, index, shape):             # the adjoint of x[index]: duplicates add
     if isinstance(g, RowSparse):
         g = g.to_dense()
+    once = type(index) is int or chooses_once(index)
+    if g.dtype is HALF and not once:            # sums
+        return narrow(_put_back(g.astype(np.float32), index, shape))
     out = np.zeros(shape, g.dtype) if isinstance(g, (np.ndarray, np.generic)) else np.zeros_like(g, shape=shape)
-    if type(index) is int or chooses_once(index):
+    if once:
         out[index] = g
     elif isinstance(index, np.ndarray) and index.dtype.kind in "iu" and len(shape):
         scatter_rows(out, index, g)
