@@ -58,8 +58,8 @@ def _stop(x, name, phase):
     found = trouble(x)
     if found:
         what = "value that passes" if phase == "forward" else "gradient that comes back"
-        raise NonFiniteError(f"CheckFinite {name!r}: the {what} is not finite: {found}", "check_finite", phase, found.share, found.index,
-                             module=name)
+        raise NonFiniteError(f"CheckFinite {name!r}: the {what} is not finite: {found}", "check_finite", phase, found.share,
+                             found.index, module=name)
     return x
 
 
@@ -67,7 +67,7 @@ _gate = op("check_finite", lambda x, name: x, lambda g, z, x, name: _stop(g, nam
 
 
 class CheckFinite(Module):
-    """Its input, looked at: raises NonFiniteError with `name` and the share of entries that are NaN or infinite, forward or backward.
+    """Its input, looked at: NonFiniteError, with `name` and the share of entries that are NaN or infinite, forward or backward.
 
     Put one between two layers to learn on which side the trouble begins; `detect_anomaly` looks everywhere, at a price.
 
