@@ -19,7 +19,7 @@ import sys
 import tokenize
 from pathlib import Path
 
-from linear_common import BLUE, GREY, ORANGE, canvas, command_line, label_line, percent, save, tell
+from common import BLUE, GREY, ORANGE, canvas, command_line, label_line, percent, save, tell
 
 import linear
 from linear.calibrate import Platt

@@ -12,7 +12,7 @@ import csv
 import gzip
 import random
 
-from linear_common import BLUE, GREEN, GREY, ORANGE, RED, Hits, canvas, command_line, label_line, percent, save, tell
+from common import BLUE, GREEN, GREY, ORANGE, RED, Hits, canvas, command_line, label_line, percent, save, tell
 
 import linear
 

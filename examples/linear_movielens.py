@@ -18,7 +18,7 @@ import re
 import sys
 import time
 
-from linear_common import BLUE, GREEN, GREY, ORANGE, RED, Hits, canvas, command_line, label_line, percent, save, tell
+from common import BLUE, GREEN, GREY, ORANGE, RED, Hits, canvas, command_line, label_line, percent, save, tell
 
 import linear
 from linear.features import expand, fields_of, parse_crosses

@@ -18,7 +18,7 @@ import time
 import tokenize
 from pathlib import Path
 
-from linear_common import BLUE, GREEN, GREY, ORANGE, RED, Hits, canvas, command_line, label_line, percent, save, tell
+from common import BLUE, GREEN, GREY, ORANGE, RED, Hits, canvas, command_line, label_line, percent, save, tell
 
 import linear
 from linear.prepare import character_runs, word_runs

@@ -10,6 +10,8 @@ on first use, so that `import linear` costs next to nothing.
 """
 _HOME = {
     "HingeSVM": "linear.svm",
+    "OneAgainstAll": "linear.multi",
+    "Prepared": "linear.prepare",
     "FeatureError": "linear.features",
     "FormatError": "linear.formats",
     "ModelFileError": "linear.model_file",

@@ -1,4 +1,4 @@
-"""python -m linear learn | predict | inspect | collisions: the learner on the command line, by Vowpal Wabbit's habits."""
+"""python -m linear learn | predict | inspect | collisions | serve | ...: the learner on the command line, and as a service."""
 import argparse
 import json
 import os
@@ -8,12 +8,11 @@ import zlib
 from linear import FeatureError, FormatError, HingeSVM, ModelFileError
 from linear.command import Source, UserError, go, input_path, load, one_line, watched
 from linear.formats import FORMATS, numbered_lines
+from linear.options import MODEL_OPTIONS, add_features, add_learning, given_options
 from linear.prepare import Prepared
 from linear.replay import LeftOut, table, what_if
+from linear.service import commands
 
-MODEL_OPTIONS = ("crosses", "rule", "lr", "loss", "l1", "l2", "C", "r", "phi", "lam", "floor", "power_t", "initial_t", "constant",
-                 "engine", "dtype", "bits", "hash", "names", "adaptive", "normalized", "invariant")
-SWITCHES = ("adaptive", "normalized", "invariant")
 PREPARE_OPTIONS = ("buckets", "scale", "ngrams")
 
 
@@ -59,7 +58,7 @@ def main(argv=None):
 def build_parser():
     """The command line's grammar."""
     parser = Parser(prog="python -m linear", description=__doc__, allow_abbrev=False)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="learn|predict|inspect|collisions", parser_class=Parser)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
     for name, function, text in (("learn", learn, "learn from examples, print progressive losses"),
                                  ("predict", predict, "one prediction a line for unlabelled examples"),
                                  ("inspect", inspect, "the weights of a model by name, largest first"),
@@ -78,6 +77,7 @@ def build_parser():
             _add_features(verb)
         options = [option for action in verb._actions for option in action.option_strings]
         verb.set_defaults(run=function, options=options)
+    commands.add_verbs(verbs)
     return parser
 
 
@@ -103,37 +103,20 @@ def _add_output(verb):
 
 
 def _add_features(verb):
-    verb.add_argument("-q", dest="crosses", action="append", type=lambda letters: "-q " + letters, metavar="ab",
-                      help="cross the fields whose names begin with a and b; : is any letter")
-    verb.add_argument("--crosses", action="append", metavar="a*b,c*d", help="cross fields by their full names; ':*:' is all pairs")
+    add_features(verb)
     verb.add_argument("--bucket", dest="buckets", action="append", metavar="a:10,b:0/5/9",
                       help="numbers as buckets: 10 of equal width, or with these edges")
     verb.add_argument("--scale", action="append", metavar="a,b", help="numbers to mean 0 and deviation 1 by running statistics")
     verb.add_argument("--ngrams", action="append", metavar="a:2,b:c3", help="texts as runs of up to 2 words, of 3 characters")
-    verb.add_argument("-b", "--bits", type=int, metavar="B", help="hash into 2^B slots, by VW's indices")
-    verb.add_argument("--hash", metavar="KIND", help="with --bits: strings (default, digits stay numbers) or all")
-    verb.add_argument("--noconstant", dest="constant", action="store_const", const=False, help="no bias")
 
 
 def _add_learning(verb):
-    verb.add_argument("--rule", metavar="NAME", help="adagrad (default) or another of linear.rules.RULES")
-    verb.add_argument("-l", "--lr", "--learning_rate", dest="lr", type=float, metavar="X", help="learning rate")
-    verb.add_argument("--loss", "--loss_function", dest="loss", metavar="NAME", help="hinge (default), squared_hinge, logistic; "
-                      "with VW's update squared, too")
-    for name in SWITCHES:
-        verb.add_argument(f"--{name}", action="store_true", help="VW's update, with exactly the switches of the three that are named")
-    verb.add_argument("--sgd", action="store_true", help="VW's update with none of the three, at VW's rates")
-    for name, text in (("C", "price of the loss in pa1, pa2, scw2 (1)"), ("r", "arow: its r (1)"), ("phi", "scw2: its phi (1)"),
-                       ("lam", "pegasos: its lambda (1e-4)"), ("floor", "arow, scw2: least variance (0)"),
-                       ("l1", "pull to exact zeros (0)"), ("l2", "shrinking (0)"),
-                       ("power_t", "the rate falls as t^-P"), ("initial_t", "t starts here")):
-        verb.add_argument(f"--{name}", type=float, metavar="X", help=text)
-    verb.add_argument("--engine", metavar="NAME", help="compiled or dict")
-    verb.add_argument("--dtype", metavar="NAME", help="float32 or float64")
+    add_learning(verb)
     verb.add_argument("--passes", type=int, default=1, metavar="N", help="read the file N times; losses are of the first")
+    verb.add_argument("--cache", "--cache_file", metavar="CACHE", help="read the parsed examples from this file, made on first use")
+    verb.add_argument("-c", dest="cache", action="store_const", const="", help="the same, with the input's name and .cache")
     verb.add_argument("-t", "--testonly", action="store_true", help="predict and score, do not learn")
     verb.add_argument("-f", "--final_regressor", dest="final", metavar="MODEL", help="save the model here at the end")
-    verb.add_argument("--names", action="store_const", const=True, help="keep the features' names, for `inspect`; costs memory")
     verb.add_argument("--without", metavar="FILE", help="leave out the examples whose ids stand in this file, one a line; "
                       "prints the losses with them, too")
     verb.add_argument("--what-if", action="append", default=[], metavar="rule=sgd,lr=0.02",
@@ -148,18 +131,23 @@ def learn(args):
     if (args.without or args.what_if) and (args.model or args.testonly):
         raise UserError("--without and --what-if learn from the beginning: leave out -i and -t")
     source = _source(args, again=bool(args.without or args.what_if))
+    if args.cache is not None and (args.without or args.max_features):
+        raise UserError("--cache holds no ids and counts no features: leave out --without and --max-features, or the cache")
+    if args.cache == "":
+        args.cache = args.file + ".cache"
     left_out = LeftOut.read(args.without) if args.without else None
     others = [("with them", _model(args), None)] if left_out else []
     others += [(f"what if {text}", _model(args, text), left_out) for text in args.what_if]     # refused before the long run
     model = _model(args)
     result = go(source, model, passes=args.passes, learning=not args.testonly, strict=args.strict, quiet=args.quiet,
-                left_out=left_out, most=args.max_features, predictions=args.predictions, margins=args.margins, binary=args.binary)
+                left_out=left_out, most=args.max_features, predictions=args.predictions, margins=args.margins, binary=args.binary,
+                cache=args.cache)
     if args.final:
         model.save(args.final)
     rows = [("without the ids" if left_out else "as given", result.first, len(model.weights))]
     for what, other, out in others:
         again = go(source, other, passes=args.passes, quiet=True, most=args.max_features, left_out=out and LeftOut(out.ids),
-                   warn=False)
+                   warn=False, cache=args.cache)
         rows.append((what, again.first, len(other.weights)))
     source.close()
     return _report(args, model, result, rows, left_out)
@@ -224,13 +212,7 @@ def _source(args, again=False):
 
 def _model(args, changed=""):
     """A new model of the options given and of a what-if's, or the one of -i, whose stored options those given must equal."""
-    given = {name: value for name in MODEL_OPTIONS if (value := getattr(args, name, None)) is not None
-             and (name not in SWITCHES)}
-    if any(getattr(args, name, None) for name in ("sgd", *SWITCHES)):
-        if given.get("rule", "nag") != "nag" or args.sgd and any(getattr(args, name) for name in SWITCHES):
-            raise UserError(f"--sgd, and --{', --'.join(SWITCHES)}, are each VW's update: leave out "
-                            + (f"--rule {given['rule']}" if given.get("rule", "nag") != "nag" else "the one or the others"))
-        given.update(rule="nag", **{name: getattr(args, name) for name in SWITCHES})
+    given = given_options(args)
     prepare = {name: ",".join(value) for name in PREPARE_OPTIONS if (value := getattr(args, name, None))}
     stored = load(args.model) if getattr(args, "model", None) else None
     try:

@@ -87,7 +87,8 @@ def input_path(args):
     if args.file and args.data:
         raise UserError(f"two input files, {args.file!r} and -d {args.data!r}; give one")
     path = args.file or args.data or "-"
-    given = {"-f": getattr(args, "final", None), "-p": getattr(args, "predictions", None), "-r": getattr(args, "margins", None)}
+    given = {"-f": getattr(args, "final", None), "-p": getattr(args, "predictions", None), "-r": getattr(args, "margins", None),
+             "--cache": getattr(args, "cache", None)}
     for option, output in given.items():
         if output and os.path.exists(output) and path != "-" and os.path.exists(path) and os.path.samefile(output, path):
             raise UserError(f"{option} {output} would overwrite the input")
@@ -113,8 +114,11 @@ class Result:
 
 
 def go(source, model, *, passes=1, learning=True, strict=False, quiet=False, left_out=None, most=None,
-       predictions=None, margins=None, binary=False, warn=True):
-    """Take the source's lines through a model `passes` times, with outputs and progress; returns the `Result`."""
+       predictions=None, margins=None, binary=False, warn=True, cache=None):
+    """Take the source's lines through a model `passes` times, with outputs and progress; returns the `Result`.
+
+    With `cache`, a path, the lines are read from that file (`linear.cache`), which is made first where it is not.
+    """
     totals, started = Totals(), time.perf_counter()
     if not quiet:
         _show_crosses(source, model)
@@ -122,14 +126,33 @@ def go(source, model, *, passes=1, learning=True, strict=False, quiet=False, lef
     with ExitStack() as stack:
         outputs = [(_output(stack, predictions), binary), (_output(stack, margins), False)]
         on_example = _watcher(outputs)
+        header = cache and _cached(source, model, cache, strict, warn)
         for number in range(passes):
-            with source.open() as stream:
-                lines = left_out.lines(stream, source.parser()) if left_out else stream
-                run(model, lines, watched(source.parser(), model, most), source.name, learn=learning, strict=strict,
-                    totals=totals, progress=progress, on_example=on_example, on_malformed=_Warnings(warn and number == 0))
+            seen = {"learn": learning, "strict": strict, "totals": totals, "progress": progress, "on_example": on_example}
+            if cache:
+                from linear.cache import learn
+                learn(model, cache, header, **seen)
+            else:
+                with source.open() as stream:
+                    lines = left_out.lines(stream, source.parser()) if left_out else stream
+                    run(model, lines, watched(source.parser(), model, most), source.name,
+                        on_malformed=_Warnings(warn and number == 0), **seen)
             if number == 0:
                 first = replace(totals)
     return Result(totals, first, time.perf_counter() - started, progress)
+
+
+def _cached(source, model, path, strict, warn):
+    """The header that the cache at `path` must have; it is made now if there is no such file."""
+    if source.path == "-" or getattr(model, "loops", None) is None:
+        raise UserError("--cache is for a file, and for what the compiled engine learns on its own: --engine compiled, crosses of "
+                        "three fields at most, without --names and without prepared fields")
+    from linear.cache import described, make
+    header = described(source.path, source.given, model.scheme.id)
+    if not os.path.exists(path):
+        with source.open() as stream:
+            make(path, header, model, stream, source.parser(), source.name, strict, _Warnings(warn))
+    return header
 
 
 def watched(parse, model, most=None, texts=None):

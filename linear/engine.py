@@ -3,6 +3,7 @@
 `reference.DictLearner` defines what it does; at dtype float64 the weights agree bit for bit. Keys are integers: exact
 64-bit hashes in a table that doubles, or VW's indices (`bits=`). The loops stand in `linear.kernels`.
 """
+import copy
 import mmap
 from array import array
 
@@ -10,6 +11,8 @@ import numpy as np
 
 import linear.kernels.layout as at
 from linear.features import FeatureError
+from linear.formats import svmlight, vw
+from linear.keys import field_id
 from linear.progress import Totals
 from linear.reference import LARGEST_MARGIN, LIMITS, SCALARS
 from linear.rules import RULES
@@ -19,6 +22,9 @@ _REALS = {"seen": at.SEEN, "scale": at.SCALE, "cut": at.CUT, "X": at.X, "T": at.
 _COUNTS = {"examples": at.EXAMPLES, "features": at.FEATURES}                        # of Totals, for a run
 _SUMS = {"weight": at.WEIGHT, "hinge_sum": at.HINGE, "zero_one_sum": at.ZERO_ONE}
 _INDEX = np.uint64((1 << 63) - 1)
+_INT64 = np.dtype(np.int64).char
+_LEARN, _LAST_FEATURES, _STATUS, _MARGIN = at.LEARN, at.LAST_FEATURES, at.STATUS, at.MARGIN       # for `learn_line`'s sake
+_NO_RESULTS = np.zeros(0)
 
 
 def run(*args):
@@ -26,6 +32,13 @@ def run(*args):
     global run
     from linear.kernels.lines import run
     return run(*args)
+
+
+def run_one(*args):
+    """`kernels.lines.run_one`, likewise."""
+    global run_one
+    from linear.kernels.lines import run_one
+    return run_one(*args)
 
 
 def move(*args):
@@ -38,6 +51,9 @@ def move(*args):
 class CompiledLearner:
     """Weights by integer key in a hash table, changed by compiled loops. The options are HingeSVM's.
 
+    One thread at a time, also for predictions: calls share their working arrays. Loops over many examples let other threads
+    run (they do not hold the interpreter's lock).
+
     >>> learner = CompiledLearner("perceptron", dtype="float64")
     >>> learner.learn([(17, 1.0), (99, 0.5)], y=1), learner.margin([(99, 0.5), (3, 1.0)])
     (0.0, 0.25)
@@ -45,12 +61,15 @@ class CompiledLearner:
     [(17, 1.0), (99, 0.5)]
     """
 
+    READS, CACHED = {vw.parse: at.VW, svmlight.parse: at.SVMLIGHT}, at.CACHED            # what `run` takes
+
     def __init__(self, rule="adagrad", lr=None, loss="hinge", l1=0.0, l2=0.0, C=1.0, r=1.0, phi=1.0, lam=1e-4, floor=0.01,
                  power_t=0.0, initial_t=0.0, adaptive=True, normalized=True, invariant=True, dtype="float32", bits=None,
                  all_=False, constant=True, crosses=()):
-        self.rule, self.dtype, self.bits = rule, dtype, bits
+        self.rule, self.dtype, self.bits, self.crossed = rule, dtype, bits, bool(crosses)
         self.states = list(RULES[rule].state) + ["cut"] * bool(l1 and rule != "ftrl")
         self.ints = np.zeros(at.CROSS + at.CROSS_WIDTH * max(1, len(crosses)), np.int64)
+        self.ints[at.STOP] = -1
         self.reals = np.zeros(at.REALS)
         self.work, self.results, self.line = np.zeros(3 * 1024, np.uint64), np.zeros(0), np.zeros(1024, np.uint8)
         ints, reals = self.ints, self.reals
@@ -64,8 +83,8 @@ class CompiledLearner:
         ints[at.CROSSES] = len(crosses)
         for i, cross in enumerate(crosses):
             ints[at.CROSS + i * at.CROSS_WIDTH:][:len(cross)] = cross
-        lr = RULES[rule].lr if lr is None else lr
-        reals[at.LR:at.INITIAL_T + 1] = lr or 0.0, l1, l2, C, r, phi, lam, floor, power_t, initial_t
+        self.lr, self.l1, self.l2 = RULES[rule].lr if lr is None else lr, l1, l2
+        reals[at.LR:at.INITIAL_T + 1] = self.lr or 0.0, l1, l2, C, r, phi, lam, floor, power_t, initial_t
         reals[at.SCALE] = 1.0
         reals[at.LOW], reals[at.HIGH] = (-50.0, 50.0) if loss == "logistic" else (0.0, 0.0)
         reals[at.SMALLEST], reals[at.LARGEST] = LIMITS[dtype]
@@ -102,10 +121,49 @@ class CompiledLearner:
             slot = (slot + 1) & mask
         return float(self._read(self._rows(np.array([slot])))[0])
 
+    def take_fields(self, fields, y, h, initial):
+        """(margin, number of features) of an example as `features.fields_of` gives it, hashed and crossed by the loops, and
+        learned if y and h are not 0; None where Python has to make its features: at odd names, at values too large."""
+        texts, values, places = [], [], array(_INT64)
+        for field, part in fields:
+            first = len(texts)
+            for text, value in part:
+                texts.append(text)
+                values.append(value)
+            if self.crossed:
+                key, letter = field_id(field)
+                places.extend((key, letter, first, len(texts), letter if part and "=" in part[0][0] else 32))
+        texts.append("\n")
+        try:
+            data = array("d", values).tobytes() + "\n".join(texts).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return None
+        size, ints = len(data), self.ints.data
+        if size > len(self.line) - 16:
+            self.line = np.zeros(2 * size + 16, np.uint8)
+        self.line.data[:size] = data
+        if len(places) > at.SEGMENT_WIDTH * at.SEGMENTS:
+            return None
+        ints[at.SEGMENT:at.SEGMENT + len(places)] = places
+        ints[at.FIELDS] = len(places) // at.SEGMENT_WIDTH
+        margin = self._one(at.NAMES, len(values), size, y, h, initial)
+        return None if margin is None else (margin, ints[at.LAST_FEATURES])
+
     def items(self):
         """(key, weight) of every feature stored."""
         keys, rows = self._stored()
         return zip(keys.tolist(), self._read(rows).tolist())
+
+    def largest(self, count):
+        """`DictLearner.largest`."""
+        keys, rows = self._stored()
+        weights = self._read(rows)
+        sizes = np.abs(weights)
+        if count < len(sizes):
+            some = np.flatnonzero(sizes >= np.partition(sizes, -count)[-count])
+            keys, weights, sizes = keys[some], weights[some], sizes[some]
+        order = np.lexsort((keys, -sizes))[:count]
+        return list(zip(keys[order].tolist(), weights[order].tolist()))
 
     def columns(self):
         """`DictLearner.columns`."""
@@ -156,19 +214,22 @@ class CompiledLearner:
         self.ints[at.LINES] = self.ints[at.OUT] = 0
         self.results = np.zeros(4096 * at.RESULT_WIDTH if results else 0)
 
-    def run(self, buffer, start, end, learning, stop, totals):
+    def run(self, buffer, start, end, what, learning, stop, totals):
         """Take the lines of buffer[start:end] through the model; returns (where it stopped, whether Python has to read on).
+
+        `what` is CACHED or one of READS.
 
         The text ends with a newline, and the buffer 8 bytes later or more. It stops at the end, at `stop` examples in
         `totals`, before a line that Python has to read, and where there is no more room for results.
         """
         ints, reals = self.ints, self.reals
-        ints[at.LEARN], ints[at.STOP], ints[at.OUT] = learning, stop, 0
+        ints[at.FORMAT], ints[at.LEARN], ints[at.STOP], ints[at.OUT] = what, learning, stop, 0
         for name, place in _COUNTS.items():
             ints[place] = getattr(totals, name)
         for name, place in _SUMS.items():
             reals[place] = getattr(totals, name)
-        start, why = self._loop(np.frombuffer(buffer, np.uint8), start, end)
+        start, why = self._loop(np.frombuffer(buffer, np.uint8), start, end, self.results)
+        ints[at.FORMAT], ints[at.STOP] = at.VW, -1
         for name, place in _COUNTS.items():
             setattr(totals, name, int(ints[place]))
         for name, place in _SUMS.items():
@@ -177,19 +238,17 @@ class CompiledLearner:
 
     def learn_line(self, line):
         """The margin of one line of VW text, which is then learned; None where Python has to read it, and nothing is done."""
-        size = len(line)
-        if size > len(self.line) - 16:
-            self.line = np.zeros(2 * size + 16, np.uint8)
+        size, ints = len(line) + 1, self.ints.data
         if b"\n" in line[:-1]:
             return None
-        self.line.data[:size] = line
-        self.line[size] = 10
-        ints, before = self.ints, self.ints[at.EXAMPLES]
-        ints[at.LEARN], ints[at.STOP] = 1, -1
-        run(self.line, 0, size + 1, self.table, self.work, _NO_RESULTS, ints, self.reals)
-        if ints[at.STATUS] != at.DONE and self._loop(self.line, 0, size + 1)[1] != at.DONE or ints[at.EXAMPLES] == before:
+        if size > len(self.line) - 16:
+            self.line = np.zeros(2 * size + 16, np.uint8)
+        self.line.data[:size] = line + b"\n"
+        ints[_LEARN], ints[_LAST_FEATURES] = 1, -1           # which no example has
+        run(self.line, 0, size, self.table, self.work, _NO_RESULTS, self.ints, self.reals)
+        if ints[_STATUS] and self._loop(self.line, 0, size)[1] or ints[_LAST_FEATURES] < 0:
             return None
-        return float(self.reals[at.MARGIN])
+        return self.reals.item(_MARGIN)
 
     def results_of(self, buffer):
         """(label, weight, base margin, tag, margin, prediction, features) of each line of the last run."""
@@ -207,10 +266,10 @@ class CompiledLearner:
         self.ints[at.LINES] += 1
         return int(self.ints[at.LINES])
 
-    def _loop(self, text, start, end):
+    def _loop(self, text, start, end, results=_NO_RESULTS):
         """(where `kernels.lines.run` stopped, why), after it got what it asked for."""
         while True:
-            start = run(text, start, end, self.table, self.work, self.results if end else _NO_RESULTS, self.ints, self.reals)
+            start = run(text, start, end, self.table, self.work, results, self.ints, self.reals)
             why = int(self.ints[at.STATUS])
             if why == at.GROW:
                 self._allocate(2 * (int(self.ints[at.MASK]) + 1))
@@ -228,15 +287,22 @@ class CompiledLearner:
         if self.bits:
             self.work[:count] |= np.uint64(1 << 63)
         self.work[room:room + count].view(np.float64)[:] = [value for _, value in features]
-        ints, reals = self.ints, self.reals
-        ints[at.LINE + 2], ints[at.LINE + 3], ints[at.LEARN] = 0, count, 1
-        reals[at.LABEL:at.LABEL + 3] = y, h, initial
-        why = self._loop(_NO_TEXT, 0, 0)[1]
-        margin = float(reals[at.MARGIN])
+        return self._one(at.KEYS, count, 1, y, h, initial)
+
+    def _one(self, what, count, size, y, h, initial):
+        """The margin of one example, of which `count` features are given; None where Python has to make them."""
+        ints, reals = self.ints.data, self.reals.data            # numbers go in and out of these in half the time
+        ints[at.FORMAT], ints[at.GIVEN], ints[at.LEARN] = what, count, 1
+        reals[at.LABEL], reals[at.LABEL + 1], reals[at.LABEL + 2] = y, h, initial
+        run_one(self.line, 0, size, self.table, self.work, _NO_RESULTS, self.ints, self.reals)
+        why = ints[at.STATUS]
+        if why == at.GROW or why == at.MORE_ROOM:
+            why = self._loop(self.line, 0, size)[1]
+        ints[at.FORMAT] = at.VW
         if why == at.BLOWN_UP:
-            raise FeatureError(f"margin {margin!r} is beyond {float(reals[at.LARGEST_MARGIN]):g}: scale the values down or "
-                               "lower the learning rate")
-        return margin
+            raise FeatureError(f"margin {reals[at.MARGIN]!r} is beyond {reals[at.LARGEST_MARGIN]:g}: scale the values down or "
+                               "lower the learning rate", None)
+        return reals[at.MARGIN] if why == at.DONE else None
 
     def _allocate(self, slots):
         stride, old = int(self.ints[at.STRIDE]), self.table
@@ -270,6 +336,12 @@ class CompiledLearner:
             stored = np.where(stored < 0.0, -size, size)
         return stored * self.reals[at.SCALE]
 
+    def copy(self):
+        """A learner of its own, as this one stands now."""
+        twin = copy.copy(self)
+        twin.ints, twin.reals, twin.line = self.ints.copy(), self.reals.copy(), self.line.copy()
+        return twin
+
     def __getstate__(self):
         return {**self.__dict__, "table": np.array(self.table), "work": self.work[:3 * 64].copy(), "results": self.results[:0]}
 
@@ -281,6 +353,3 @@ def zeros(size):
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8)
-
-
-_NO_TEXT, _NO_RESULTS = np.zeros(8, np.uint8), np.zeros(0)

@@ -159,12 +159,14 @@ def _features_of(field, value):
         raise FeatureError(f"field names are strings, got {field!r}", field)
     if isinstance(value, str):
         return [(feature_key(field, value), 1.0)]
+    if type(value) is float:                       # the commonest kinds first
+        return _number(feature_key("", field), value, field)
+    if isinstance(value, (list, tuple)) and all([isinstance(item, str) for item in value]):
+        return [(feature_key(field, item), 1.0) for item in value]
     if is_bool(value):
         return [(feature_key(field, str(bool(value))), 1.0)]
     if isinstance(value, Real):
         return _number(feature_key("", field), value, field)
-    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-        return [(feature_key(field, item), 1.0) for item in value]
     if isinstance(value, dict) and all(isinstance(name, str) and isinstance(number, Real) and not is_bool(number)
                                        for name, number in value.items()):
         return [pair for name, number in value.items() for pair in _number(feature_key(field, name), number, field)]
@@ -224,11 +226,11 @@ def _crossed(fields, names, by_letter):
 
 
 def _power(group, times):
-    """Unordered choices of `times` features, repeats allowed; sorted within, as they are one whatever came first."""
+    """Unordered choices of `times` features, repeats allowed; names sorted within, as they are one whatever came first."""
     if times == 1:
         return group
-    return [feature for chosen in combinations_with_replacement(group, times)
-            for feature in reduce(_times, ([one] for one in sorted(chosen)))]
+    return [("*".join(sorted(key for key, _ in chosen)), value) for chosen in combinations_with_replacement(group, times)
+            for _, value in reduce(_times, ([one] for one in chosen))]
 
 
 def _times(left, right):

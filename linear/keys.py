@@ -7,13 +7,13 @@ A scheme turns names into integers: `Keys64` by the 64-bit hash, `KeysVW` by Vow
     scheme.constant            the key of the constant feature
 
 Members of a cross whose fields begin with one letter stand in the order of their keys under `Keys64`, since
-`tags*tags` gives unordered pairs; VW keeps the order of the line, and so does `KeysVW`. (So two declared crosses that make
-the same pair twice, `-q uu` and `user*unit`, make one feature twice by key, and two features by name.)
+`tags*tags` gives unordered pairs; VW keeps the order of the line, and so does `KeysVW`. (So what is one pair in two orders, as
+`-q uu` and `user*unit` make it, or bare names of several fields, is one feature by key, and two by name.)
 """
 from functools import lru_cache, reduce
 from itertools import combinations_with_replacement
 
-from linear.features import CONSTANT, _group, _spelled_out, is_counted
+from linear.features import CONSTANT, _group, _prefix, _spelled_out, is_counted
 from linear.hashing import HASH64_ID, VW_CONSTANT, VW_CROSS, cross64, hash64, octets, vw_hash
 
 
@@ -130,11 +130,11 @@ def expand(fields, crosses, constant, keys):
     >>> expand(fields, parse_crosses("user*age"), False, keys)[2] == (keys.of("user=u1*age"), 3.0)
     True
     """
-    groups = [(field, [(keys.of(text), value, field[:1] or " ", text) for text, value in part]) for field, part in fields]
+    groups = [(field, [(keys.of(text), value, first_letter(field, text)) for text, value in part]) for field, part in fields]
     features = [member[:2] for _, part in groups for member in part]
     for cross in crosses:
         for names in _spelled_out(fields, cross) if ":" in cross.names and cross.by_letter else [cross.names]:
-            factors = [_power(_group(groups, name, cross.by_letter), names.count(name), keys.bits)
+            factors = [_power(_group(groups, name, cross.by_letter), names.count(name))
                        for name in dict.fromkeys(names)]
             features += [(keys.cross(members), value) for members, value in reduce(_times, factors)]
     if constant:
@@ -142,15 +142,16 @@ def expand(fields, crosses, constant, keys):
     return features
 
 
-def _power(group, times, bits):
+def first_letter(field, text):
+    """The first letter of the field as a feature's text names it: the blank for a bare name, such as a number's."""
+    return field[:1] if field and text.startswith(_prefix(field)) else " "
+
+
+def _power(group, times):
     """Unordered choices of `times` features as [(members, value), ...]; like `features._power`."""
-    if times == 1:
-        return [([(letter, key)], value) for key, value, letter, _ in group]
     made = []
     for chosen in combinations_with_replacement(group, times):
-        if bits is None:
-            chosen = sorted(chosen, key=lambda member: (member[3], member[1]))
-        made += reduce(_times, ([([(letter, key)], value)] for key, value, letter, _ in chosen))
+        made += reduce(_times, ([([(letter, key)], value)] for key, value, letter in chosen))
     return made
 
 
@@ -159,20 +160,21 @@ def _times(left, right):
     return [(members, value) for members, value in made if value == 1.0 or is_counted("a cross", value)]
 
 
+@lru_cache(4096)
+def field_id(field):
+    """(hash of a field's name as int64, code of its first letter): how the compiled loops know a field."""
+    key = hash64(octets(field))
+    return key - (1 << 64) if key >> 63 else key, ord(field[:1] or " ")
+
+
 def crosses_for_loops(crosses):
-    """Crosses as `kernels.layout` lists them, [(by letter, members, and three of them), ...]; None where one is of a kind
-    that the compiled loops leave to Python: of `:`, of more than three fields, of three with a repetition."""
+    """Crosses as `kernels.layout` lists them, [(by letter, members, and three of them), ...], a field named twice side by
+    side; None where one is of more than three fields, which the compiled loops leave to Python."""
     listed = []
     for cross in crosses:
-        names = cross.names
-        if len(names) > 3 or len(names) == 3 and len(set(names)) < 3 or ":" in names and cross.by_letter:
+        names = sorted(cross.names, key=cross.names.index)
+        if len(names) > 3:
             return None
-        if cross.by_letter:
-            if not all(name.isascii() for name in names):
-                return None
-            members = [ord(name) for name in names]
-        else:
-            members = [hash64(octets(name)) for name in names]
-            members = [member - (1 << 64) if member >> 63 else member for member in members]         # as int64
+        members = [ord(name) if cross.by_letter else field_id(name)[0] for name in names]
         listed.append((int(cross.by_letter), len(names), *members, *[0] * (3 - len(names))))
     return listed

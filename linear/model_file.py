@@ -14,6 +14,8 @@ import sys
 import threading
 from array import array
 
+from linear.failpoints import reach
+
 MAGIC = b"lin-svm\n"
 VERSION = 1
 _HEAD = struct.Struct("<8sIQ")
@@ -39,14 +41,18 @@ def write(path, header, arrays):
     text = json.dumps({**header, "arrays": listed}, sort_keys=True, allow_nan=False).encode("utf-8")
     parts = [_HEAD.pack(MAGIC, VERSION, len(text)), text, *map(_little_endian, arrays.values())]
     temporary = f"{path}.{os.getpid()}.{threading.get_ident()}.tmp"
+    reach("state.begun")
     try:
         _write_through(temporary, parts)
+        reach("state.flushed")
         os.replace(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
-    _sync_directory(os.path.dirname(path))
+    reach("state.renamed")
+    sync_directory(os.path.dirname(path))
+    reach("state.directory_flushed")
 
 
 def read(path):
@@ -97,15 +103,44 @@ def unpack_texts(octets, ends):
 def _write_through(path, parts):
     digest = hashlib.sha256()
     with open(path, "wb") as file:
-        for part in parts:
+        for i, part in enumerate(parts):
             digest.update(part)
             file.write(part)
+            if i == len(parts) // 2:
+                file.flush()
+                reach("state.half_written")
         file.write(digest.digest())
         file.flush()
+        reach("state.written")
         os.fsync(file.fileno())
 
 
-def _sync_directory(path):
+def replace_file(path, data):
+    """Write bytes to a small file, atomically and durably: the old ones or the new ones are there, whatever happens."""
+    temporary = f"{path}.tmp"
+    reach("small.begun")
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        reach("small.written")
+        os.fsync(file.fileno())
+    reach("small.flushed")
+    os.replace(temporary, path)
+    reach("small.renamed")
+    sync_directory(os.path.dirname(os.path.abspath(path)))
+    reach("small.directory_flushed")
+
+
+def make_directory(path):
+    """Make a directory, and those above it, durably; `path` is a pathlib.Path."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_directory(path.parent)
+
+
+def sync_directory(path):
+    """Have the directory's entries on disk, so that a file renamed in it keeps its new name after a power loss."""
     if os.name == "posix":              # elsewhere a directory cannot be opened, and a rename needs no flush
         descriptor = os.open(path, os.O_RDONLY)
         try:

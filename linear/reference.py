@@ -8,6 +8,7 @@ the cost of an example depends on its own length, never on how many weights are 
 This is the definition of truth: the compiled engine gives these weights bit for bit (at dtype float64).
 """
 from ctypes import c_float
+from heapq import nsmallest
 
 from linear.features import FeatureError
 from linear.losses import LOSSES
@@ -152,6 +153,10 @@ class DictLearner:
     def items(self):
         """(key, weight) of every feature stored."""
         return ((key, self.read(key)) for key in self.weights)
+
+    def largest(self, count):
+        """[(key, weight)] of the `count` weights largest in size, the largest first, equal ones by key."""
+        return nsmallest(count, self.items(), key=lambda pair: (-abs(pair[1]), pair[0]))
 
     def columns(self):
         """(keys, {column name: values}) of all that is stored per key, sorted by key: equal models, equal files."""

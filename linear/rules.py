@@ -192,6 +192,15 @@ def scw2(learner, features, y, m, h):
     _confident_step(learner, features, alpha * y, alpha * phi / (root + v * alpha * phi))
 
 
+def initial_row(learner, weight):
+    """{column: [number]} of a feature that begins with this weight, for `restore`; in ftrl z is what holds a weight."""
+    row = {name: [RULES[learner.rule].state.get(name, 0.0)] for name in learner.columns()[1]}
+    row["weight"] = [weight]
+    if learner.rule == "ftrl":
+        row["z"] = [-(weight * (1.0 / learner.lr + learner.l2) + (learner.l1 if weight > 0.0 else -learner.l1))]
+    return row
+
+
 def _add(learner, features, scale):
     for key, x in features:
         learner.write(key, learner.read(key) + scale * x)

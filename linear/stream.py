@@ -1,7 +1,7 @@
 """The loop over lines: parse, score, learn, count what is malformed and go on.
 
-Lines of VW text for a compiled model go through its own loop, a quarter of a megabyte at a time; what that loop leaves
-to Python, and every other format, goes line by line.
+Lines of VW text and of svmlight for a compiled model go through its own loop, a quarter of a megabyte at a time; what that
+loop leaves to Python, and every other format, goes line by line.
 """
 from linear.features import FeatureError
 from linear.formats import Example, FormatError, bare_line, numbered_lines
@@ -20,10 +20,10 @@ def run(model, stream, parse, file, *, learn=True, strict=False, totals=None, pr
     `prediction` is the margin as the loss sees it, `features` how many the example has. `progress` is a
     `progress.Progress` to be shown. learn=False only predicts.
     """
-    job = _Job(model, parse, file, learn, strict, Totals() if totals is None else totals, progress, on_example, on_malformed)
+    job = Job(model, parse, file, learn, strict, Totals() if totals is None else totals, progress, on_example, on_malformed)
     loops = getattr(model, "loops_read", lambda parse: None)(parse)
     if loops is not None and hasattr(stream, "readinto1"):
-        _run_compiled(job, loops, stream)
+        _run_compiled(job, *loops, stream)
     else:
         for number, line in numbered_lines(stream):
             job.line(line, number)
@@ -38,7 +38,7 @@ def opened(path):
     return open(path, "rb")
 
 
-class _Job:
+class Job:
     """One run: the model, what is wanted of every line, and the totals."""
 
     def __init__(self, model, parse, file, learn, strict, totals, progress, on_example, on_malformed):
@@ -55,13 +55,7 @@ class _Job:
                 return
             margin, features = self.model.take(example, self.learn)
         except (FormatError, FeatureError) as error:
-            placed = (error if isinstance(error, FormatError) else FormatError(str(error))).at(self.file, number)
-            if self.strict:
-                raise placed from None
-            self.totals.malformed += 1
-            if self.on_malformed:
-                self.on_malformed(placed)
-            return
+            return self.refuse(error, number)
         prediction = self.clamped(margin)
         self.totals.add(example.label, prediction, example.weight, features)
         if self.progress:
@@ -69,8 +63,17 @@ class _Job:
         if self.on_example:
             self.on_example(example, margin, prediction, features)
 
+    def refuse(self, error, number):
+        """Count a line that is none, or raise."""
+        placed = (error if isinstance(error, FormatError) else FormatError(str(error))).at(self.file, number)
+        if self.strict:
+            raise placed from None
+        self.totals.malformed += 1
+        if self.on_malformed:
+            self.on_malformed(placed)
 
-def _run_compiled(job, learner, stream):
+
+def _run_compiled(job, learner, what, stream):
     """Read a stream in chunks that end with a line; the buffer keeps 8 bytes more than its text, which the loop may read."""
     buffer, held, first = bytearray(CHUNK + 16), 0, True
     learner.begin(results=bool(job.on_example))
@@ -83,7 +86,7 @@ def _run_compiled(job, learner, stream):
         held += got
         if end:
             start = 3 if first and buffer.startswith(_BYTE_ORDER_MARK) else 0
-            _run_lines(job, learner, buffer, start, end)
+            _run_lines(job, learner, what, buffer, start, end)
             buffer[:held - end] = buffer[end:held]
             held, first = held - end, False
         elif held >= len(buffer) - 16:
@@ -92,15 +95,24 @@ def _run_compiled(job, learner, stream):
             return
 
 
-def _run_lines(job, learner, buffer, start, end):
+def _run_lines(job, learner, what, buffer, start, end):
+    def by_hand(start):
+        newline = buffer.index(b"\n", start, end)
+        job.line(bare_line(bytes(buffer[start:newline])), learner.next_line())
+        return newline + 1
+
+    run_examples(job, learner, what, buffer, start, end, by_hand)
+
+
+def run_examples(job, learner, what, buffer, start, end, by_hand):
+    """Take the examples of buffer[start:end] through a compiled learner, with what the job wants to see of them; where the loop
+    stops before one, by_hand(its place) deals with it and returns the place of the next."""
     while start < end:
-        start, by_hand = learner.run(buffer, start, end, job.learn, job.progress.next if job.progress else -1, job.totals)
+        start, stopped = learner.run(buffer, start, end, what, job.learn, job.progress.next if job.progress else -1, job.totals)
         if job.on_example:
             for label, weight, initial, tag, margin, prediction, features in learner.results_of(buffer):
                 job.on_example(Example(label, weight, initial, tag, ()), margin, prediction, features)
         if job.progress and job.totals.examples >= job.progress.next:
             job.progress.show(job.totals, *learner.last())
-        if by_hand:
-            newline = buffer.index(b"\n", start, end)
-            job.line(bare_line(bytes(buffer[start:newline])), learner.next_line())
-            start = newline + 1
+        if stopped:
+            start = by_hand(start)

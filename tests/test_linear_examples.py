@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("linear_*.py") if path.stem != "linear_common")
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("linear_*.py") if path.stem not in ("common", "linear_compare"))
 HOLDS = {       # what must come out of the sample that needs no file
     "linear_spam": lambda n: n["progressive"]["words and pairs"]["accuracy"] > 0.8 > 0.5 == n["share_of_comment"],
     "linear_adult": lambda n: all(passes["pass 2"] > n["always_the_commoner_label"] + 0.2
@@ -32,6 +32,21 @@ def test_runs_without_data(name, tmp_path):
     picture = (tmp_path / f"{name}.png").read_bytes()
     assert picture.startswith(b"\x89PNG") and len(picture) > 30_000
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.png"]
+
+
+def test_the_comparison_with_other_libraries(example, tmp_path):
+    path = tmp_path / "d.vw"
+    compare = example("linear_compare")
+    path.write_text("".join(compare.line_of(*event) + "\n" for event in compare.events(3000)))
+    assert [compare.event_of(line) for line in path.read_text().splitlines()] == list(compare.events(3000))
+    done = subprocess.run([sys.executable, ROOT / "examples" / "linear_compare.py", "--data", path, "--events", "2000", "--json"],
+                          cwd=tmp_path, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    whole, inside, single = json.loads(done.stdout)["tables"].values()
+    assert whole[0]["error"] == whole[1]["error"] == inside[0]["error"] < 0.45
+    assert inside[0]["MB a million weights"] >= 16 * 1.5
+    ours = [row["error"] for row in single if row["what"].startswith("linear")]
+    assert len(ours) == 3 and ours[0] == ours[1] == pytest.approx(ours[2], abs=0.002)        # the third has float32, too, by ctypes
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

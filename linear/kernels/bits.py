@@ -1,4 +1,4 @@
-"""What numba does not offer: pointers, and three machine instructions, an unaligned load of 8 bytes, the count of trailing
+"""What numba does not offer: pointers, and three machine instructions, the unaligned load of 8 bytes, the count of trailing
 zero bits, and the prefetch of memory that will be read soon.
 
 A pointer is indexed like the array it was taken from. Passing it on costs nothing, while every array passed to a function
@@ -28,6 +28,15 @@ def load64(typing, text, index):
         word = builder.load(where, align=1)
         return builder.bswap(word) if sys.byteorder == "big" else word
     return types.uint64(text, types.intp), generate
+
+
+@intrinsic
+def load_real(typing, text, index):
+    """The 8 bytes from text[index] on, as a float64 of this machine."""
+    def generate(context, builder, signature, args):
+        where = builder.bitcast(builder.gep(args[0], [args[1]]), ir.DoubleType().as_pointer())
+        return builder.load(where, align=1)
+    return types.float64(text, types.intp), generate
 
 
 @intrinsic

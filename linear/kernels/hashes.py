@@ -15,7 +15,8 @@ NAMELESS = np.uint64(hashing.hash64(b""))              # the seed of the field w
 CONSTANT = np.uint64(hashing.hash64(b"Constant", hashing.hash64(b"")))
 VW_CONSTANT = np.uint64(hashing.VW_CONSTANT)
 ONES, TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
-BLANKS, COLONS, BARS = np.uint64(0x2121212121212121), np.uint64(0x3A3A3A3A3A3A3A3A), np.uint64(0x7C7C7C7C7C7C7C7C)
+BLANKS, COLONS, BARS = (np.uint64(mark) * ONES for mark in b"!:|")
+EQUALS, STARS, BACKSLASHES, NEWLINES = (np.uint64(mark) * ONES for mark in b"=*\\\n")
 HALF, ONE, LOW32 = np.uint64(32), np.uint64(1), np.uint64(0xFFFFFFFF)
 SLOT = np.uint64(1 << 63)                              # marks an index of `bits=`, so that index 0 is no empty slot
 
@@ -36,22 +37,44 @@ def cross64(a, b):
 
 
 @inner
-def scan(text, start, seed):
-    """(end, hash64 of text[start:end]): `end` is the first byte up to the blank, colon or bar."""
-    h, at = seed, start
-    while True:
-        word = load64(text, at)
-        colons, bars = word ^ COLONS, word ^ BARS
-        marks = ((word - BLANKS) & ~word | (colons - ONES) & ~colons | (bars - ONES) & ~bars) & TOPS    # lowest one is exact
-        if marks != np.uint64(0):
-            break
-        h = (h ^ word) * A
-        h ^= h >> HALF
-        at += 8
-    bits = trailing_zeros(marks) & ~np.uint64(7)
-    h = (h ^ (word & ((ONE << bits) - ONE))) * A
-    at += np.int64(bits >> np.uint64(3))
-    return at, finish(h ^ np.uint64(at - start))
+def zeros(word):
+    """Bit 7 of the bytes of `word` that are 0; the lowest one is exact, above it there may be false ones."""
+    return (word - ONES) & ~word & TOPS
+
+
+@inner
+def line_marks(word):
+    """Bit 7 of the bytes that end a name in a line: control characters, blank, colon, bar."""
+    return (word - BLANKS) & ~word & TOPS | zeros(word ^ COLONS) | zeros(word ^ BARS)
+
+
+@inner
+def key_marks(word):
+    """Bit 7 of the bytes that mean something in a feature's text: = * backslash newline."""
+    return zeros(word ^ EQUALS) | zeros(word ^ STARS) | zeros(word ^ BACKSLASHES) | zeros(word ^ NEWLINES)
+
+
+def _scanner(marks_of):
+    @inner
+    def scan(text, start, seed):
+        """(end, hash64 of text[start:end]): `end` is the first byte that is a mark."""
+        h, at = seed, start
+        while True:
+            word = load64(text, at)
+            marks = marks_of(word)
+            if marks != np.uint64(0):
+                break
+            h = (h ^ word) * A
+            h ^= h >> HALF
+            at += 8
+        bits = trailing_zeros(marks) & ~np.uint64(7)
+        h = (h ^ (word & ((ONE << bits) - ONE))) * A
+        at += np.int64(bits >> np.uint64(3))
+        return at, finish(h ^ np.uint64(at - start))
+    return scan
+
+
+scan, scan_key = _scanner(line_marks), _scanner(key_marks)
 
 
 @inner

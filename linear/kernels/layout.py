@@ -4,12 +4,15 @@ One call of the loop costs a fraction of a microsecond for each argument, so the
 arrays, and stay there between calls.
 """
 (RULE, LOSS, STRIDE, MASK, COUNT, LIMIT, LEARN, BITS, HASH_ALL, CONSTANT, STOP, STATUS, EXAMPLES, FEATURES, LINES, OUT, ROOM,
- T, MODEL_EXAMPLES, MODEL_FEATURES, ADAPTIVE, NORMALIZED, INVARIANT, CUTS, WORDS, CROSSES, VALUES, LAST_FEATURES, PER_WORD) = range(29)
+ T, MODEL_EXAMPLES, MODEL_FEATURES, ADAPTIVE, NORMALIZED, INVARIANT, CUTS, FIELDS, CROSSES, VALUES, LAST_FEATURES, PER_WORD,
+ FORMAT, GIVEN) = range(31)
 LINE = 32                       # of each line in a block: start, line number, first feature, features, tag start, tag end
 LINE_WIDTH, BLOCK = 6, 32
-SEGMENT = LINE + LINE_WIDTH * BLOCK                        # of each namespace in a line: hash, letter, first feature, end
-SEGMENT_WIDTH, SEGMENTS = 4, 64
-CROSS = SEGMENT + SEGMENT_WIDTH * SEGMENTS                 # of each cross: by letter, members, and up to three of them
+# of each field in a line: hash, letter, first feature, end, and the letter in its features' texts (the blank for bare names)
+SEGMENT = LINE + LINE_WIDTH * BLOCK
+SEGMENT_WIDTH, SEGMENTS = 5, 256
+LETTERS = SEGMENT + SEGMENT_WIDTH * SEGMENTS               # the line's first letters, sorted, for crosses of any field
+CROSS = LETTERS + SEGMENTS                                 # of each cross: by letter, members, and up to three of them
 CROSS_WIDTH = 5
 
 (LR, L1, L2, C, R, PHI, LAM, FLOOR, POWER_T, INITIAL_T, SEEN, SCALE, CUT, X, SUM, LOW, HIGH, SMALLEST, LARGEST, LARGEST_MARGIN,
@@ -20,6 +23,7 @@ REALS = LABEL + LABEL_WIDTH * BLOCK
 
 RESULT_WIDTH = 8                # of each line put out: margin, prediction, label, weight, base margin, tag start, end, features
 
+(VW, SVMLIGHT, CACHED, NAMES, KEYS) = range(5)                         # what the bytes are: many examples, or one
 (DONE, STOPPED, BY_HAND, GROW, MORE_ROOM, BLOWN_UP) = range(6)         # why the loop returned
 
 RULES = ("perceptron", "sgd", "pegasos", "asgd", "pa", "pa1", "pa2", "adagrad", "ftrl", "arow", "scw2", "nag")

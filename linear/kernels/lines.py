@@ -9,23 +9,29 @@ from numba import njit
 import linear.kernels.layout as at
 from linear.kernels import updates as by
 from linear.kernels.bits import pointer, prefetch
+from linear.kernels.cached import unpack
 from linear.kernels.compiling import inner, stamp
 from linear.kernels.crosses import crosses
 from linear.kernels.hashes import CONSTANT, SLOT, VW_CONSTANT
 from linear.kernels.table import place_of
-from linear.kernels.text import EMPTY, FULL, NEWLINE, SLOW, before_the_bar, namespaces
+from linear.kernels.text import EMPTY, FULL, NEWLINE, SLOW, named, read_line
 from linear.kernels.updates_vw import nag
 
 SMALLEST = 1e-50                 # of a value as text
 
 
 @inner
-def features_of(text, p, ints, reals, keys, values, first, k):
+def features_of(text, p, end, ints, reals, keys, values, first, k):
     """(end of line k, the count after its features, or EMPTY, SLOW or FULL): all features, crosses and the constant."""
-    p = before_the_bar(text, p, ints, reals, k)
-    if p < 0:
-        return p, p
-    p, count = namespaces(text, p, ints, keys, values, first)
+    what = ints[at.FORMAT]
+    if what <= at.SVMLIGHT:
+        p, count = read_line(text, p, ints, reals, keys, values, first, k)
+    elif what == at.CACHED:
+        p, count = unpack(text, p, ints, reals, keys, values, first, k)
+    elif what == at.NAMES:
+        p, count = named(text, p, end, ints, keys, values)
+    else:
+        return end, ints[at.GIVEN]
     if count >= 0 and ints[at.CROSSES] > 0:
         count = crosses(ints, keys, values, count)
     if count < 0:
@@ -42,8 +48,6 @@ def features_of(text, p, ints, reals, keys, values, first, k):
         if reals[at.LABEL + k * at.LABEL_WIDTH + 1] > largest:
             return p, SLOW
     if ints[at.CONSTANT]:
-        if count == ints[at.ROOM]:
-            return p, FULL
         bits = np.uint64(ints[at.BITS])
         keys[count] = VW_CONSTANT & ((np.uint64(1) << bits) - np.uint64(1)) | SLOT if bits else CONSTANT
         values[count] = 1.0
@@ -182,12 +186,12 @@ def read_block(text, p, end, full, keys, values, ints, reals):
     while p < end and lines < at.BLOCK:
         record = at.LINE + lines * at.LINE_WIDTH
         ints[record], ints[record + 1] = p, ints[at.LINES]
-        after, last = features_of(text, p, ints, reals, keys, values, count, lines)
+        after, last = features_of(text, p, end, ints, reals, keys, values, count, lines)
         if last == FULL:
             return p, lines, count, at.MORE_ROOM
         if last == SLOW:
             return p, lines, count, at.BY_HAND
-        ints[at.LINES] += 1
+        ints[at.LINES] += ints[at.FORMAT] < at.NAMES
         if last == EMPTY:
             while text[p] != NEWLINE:
                 p += 1
@@ -216,24 +220,23 @@ def _loop(stamp):
     def run(texts, start, end, tables, work, outs, numbers, sums):
         """Take the lines of texts[start:end] through the model; returns where it stopped, ints[STATUS] says why.
 
-        texts     uint8; texts[end - 1] is a newline, and 8 bytes more can be read
+        texts     uint8; texts[end - 1] is a newline, and 8 bytes more can be read; what it is, ints[FORMAT] says
         tables    the weights, see `table`
         work      uint64, three equal parts: keys, values, slots of the features of one block
         outs      float64, RESULT_WIDTH for each line where room is left; empty where nobody asks
         numbers, sums    `ints` and `reals` of `layout`
-        end = 0   asks for the one example whose features stand in `work` and whose label stands in `reals`
+        FORMAT KEYS asks for one example whose features stand in `work` and whose label stands in `reals`; texts is not read
         """
         stamp                                        # part of the cache's key
         text, table, full = pointer(texts), pointer(tables), pointer(tables.view(np.uint64))
         ints, reals, results, size = pointer(numbers), pointer(sums), pointer(outs), outs.size
         room = work.size // 3
         keys, values, slots = pointer(work), pointer(work[room:].view(np.float64)), pointer(work[2 * room:].view(np.int64))
-        ints[at.ROOM], ints[at.STATUS] = room, at.DONE
-        p = start
-        while p < end or end == 0:
-            begin, first_line, lines, count, why = p, ints[at.LINES], 1, ints[at.LINE + 3], np.int64(at.DONE)
-            if end:
-                p, lines, count, why = read_block(text, p, end, full, keys, values, ints, reals)
+        ints[at.ROOM], ints[at.STATUS] = room - 1, at.DONE                   # one is for the constant
+        p, of_lines = start, ints[at.FORMAT] < at.NAMES
+        while p < end:
+            begin, first_line = p, ints[at.LINES]
+            p, lines, count, why = read_block(text, p, end, full, keys, values, ints, reals)
             if ints[at.COUNT] + count > ints[at.LIMIT]:
                 ints[at.STATUS], ints[at.LINES] = at.GROW, first_line
                 return begin
@@ -244,13 +247,11 @@ def _loop(stamp):
                     return ints[record]
                 if size:
                     put_out(results, k, ints, reals)
-                if end and (ints[at.EXAMPLES] == ints[at.STOP] or size and (ints[at.OUT] + 1) * at.RESULT_WIDTH > size):
+                if of_lines and (ints[at.EXAMPLES] == ints[at.STOP] or size and (ints[at.OUT] + 1) * at.RESULT_WIDTH > size):
                     ints[at.STATUS] = at.STOPPED
                     if k + 1 < lines:
                         ints[at.LINES], p = ints[record + at.LINE_WIDTH + 1], ints[record + at.LINE_WIDTH]
                     return p
-            if end == 0:
-                return start
             if why == at.BY_HAND or why == at.MORE_ROOM and lines == 0:
                 ints[at.STATUS] = why
                 return p
@@ -258,4 +259,14 @@ def _loop(stamp):
     return run
 
 
+def _kept(stamp):
+    @njit(error_model="numpy", cache=True)
+    def run_one(texts, start, end, tables, work, outs, numbers, sums):
+        """`run` for what takes a microsecond: the interpreter's lock is kept, since to get it back may take hundreds of them."""
+        stamp
+        return run(texts, start, end, tables, work, outs, numbers, sums)
+    return run_one
+
+
 run = _loop(stamp())
+run_one = _kept(stamp())

@@ -4,8 +4,10 @@
     float64:  | key, 8 bytes | weight, 8 | state, 8 |           24 bytes; 32 with a second state
 
 A slot whose key is 0 is empty. The place of a key is its low bits, and where that is taken the next free slot (linear
-probing: the next slot is most often in the same cache line). With `bits=` the table has 2^bits slots and
-every index its own place, so that nothing is ever moved and two features of one index share a weight.
+probing: the next slot is most often in the same cache line). The table doubles when two thirds are full. Its keys stand in
+the order of their low bits, so that is two sequential copies, about 35 ns a weight: a pause of 25 ms at 700,000 weights
+(`python examples/linear_compare.py` measures it). With `bits=` the table has 2^bits slots and every index its own place, so
+that nothing is ever moved and two features of one index share a weight.
 """
 import numpy as np
 from numba import njit

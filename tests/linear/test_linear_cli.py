@@ -1,5 +1,7 @@
 """`python -m linear`, run as a user runs it."""
+import contextlib
 import gzip
+import io
 import json
 import os
 import signal
@@ -11,16 +13,40 @@ import pytest
 
 import linear
 from linear import HingeSVM
+from linear.__main__ import main
 
 ROOT = Path(linear.__file__).parents[1]
 LINES = "".join(f"{1 if i % 3 else -1} e{i}|user u{i % 3} |tags a{i % 2} b\n" for i in range(12))
 
 
 def cli(*args, cwd, stdin=b"", **env):
-    done = subprocess.run([sys.executable, "-W", "error", "-m", "linear", *map(str, args)], input=stdin, cwd=cwd,
-                          capture_output=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT), **env})
-    assert b"Traceback" not in done.stderr, done.stderr.decode()
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    """What a command answers, as (code, stdout, stderr): in a process of its own where `env` has variables for it."""
+    if env:
+        done = subprocess.run([sys.executable, "-W", "error", "-m", "linear", *map(str, args)], input=stdin, cwd=cwd,
+                              capture_output=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT), **env})
+        code, out, err = done.returncode, done.stdout.decode(), done.stderr.decode()
+    else:
+        inputs, outputs = io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin))), [io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2)]
+        before, stdin, sys.stdin = os.getcwd(), sys.stdin, inputs
+        os.chdir(cwd)
+        try:
+            with contextlib.redirect_stdout(outputs[0]), contextlib.redirect_stderr(outputs[1]):
+                code = main(list(map(str, args)))
+        finally:
+            sys.stdin = stdin
+            os.chdir(before)
+        for stream in outputs:
+            stream.flush()
+        out, err = (stream.buffer.getvalue().decode() for stream in outputs)
+    assert "Traceback" not in err, err
+    return code, out, err
+
+
+def test_the_command_line_as_a_process_of_its_own(data):
+    """Other tests call `main` in their own process, since numba takes half a second to start."""
+    options = ["learn", "train.vw", "-q", "ut", "--quiet", "-p", "-"]
+    assert cli(*options, cwd=data, LC_ALL="C") == cli(*options, cwd=data)
+    assert cli("learn", "none.vw", cwd=data, LC_ALL="C") == cli("learn", "none.vw", cwd=data)
 
 
 @pytest.fixture
@@ -142,8 +168,8 @@ def test_malformed_lines_are_counted_or_stop(data):
     (["learn", "cut.gz", "--quiet"], 1, "cut.gz: the compressed input is damaged"),
     (["predict", "train.vw"], 2, "give -i MODEL"),
     (["inspect", "none"], 1, "none: No such file"),
-    (["forget"], 2, "invalid choice: 'forget'"),
-    ([], 2, "required: learn|predict|inspect"),
+    (["frobnicate"], 2, "invalid choice: 'frobnicate'"),
+    ([], 2, "required: VERB"),
 ])
 def test_user_errors_are_one_sentence(args, code, words, data):
     (data / "bad.gz").write_bytes(b"plain text")
@@ -200,14 +226,15 @@ def test_an_interrupt_says_so_and_writes_no_model(data):
 def test_the_model_does_not_depend_on_hash_seed_or_locale(data):
     (data / "é.vw").write_bytes("1 é|u é \xff|t a b\n-1 |u ß |t b\n".encode() + b"1 |u \xff\xfe\n" + b"x\xe9\n")
     models, outputs = set(), set()
-    for seed, locale in (("0", "C"), ("1", "C.UTF-8"), ("2", "POSIX")):
+    for seed, locale in (("0", "C"), ("1", "C.UTF-8")):
         code, out, _ = cli("learn", "é.vw", "-q", "ut", "-q", "uu", "-f", "m", "-p", "-", "--quiet", cwd=data,
                            PYTHONHASHSEED=seed, LC_ALL=locale)
         assert code == 0
-        outputs.add(out + cli("inspect", "m", cwd=data, PYTHONHASHSEED=seed, LC_ALL=locale)[1])
+        outputs.add(out)
         models.add((data / "m").read_bytes())
     assert len(models) == len(outputs) == 1
     assert "0.0 é\n" in outputs.pop()
+    assert cli("inspect", "m", cwd=data, LC_ALL="C") == cli("inspect", "m", cwd=data)
 
 
 def test_import_is_light():

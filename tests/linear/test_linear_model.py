@@ -396,3 +396,17 @@ def test_a_file_of_other_keys_is_refused(tmp_path):
     model_file.write(tmp_path / "m", {**header, "keys": "linear-hash64-2"}, arrays)
     with pytest.raises(ModelFileError, match="its keys are 'linear-hash64-2', this program makes 'linear-hash64-1'"):
         HingeSVM.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("options", [{}, {"engine": "dict"}, {"names": True}, {"rule": "arow", "dtype": "float64"}, {"engine": "dict", "bits": 9}])
+def test_a_copy_is_a_model_of_its_own(options):
+    def learn(model, start):
+        for i in range(start, start + 50):
+            model.learn_one({"u": f"u{i % 7}", "t": [f"t{i % 5}", "a"]}, i % 3 != 0)
+    model = HingeSVM(crosses="u*t", **options)
+    for start in (0, 50):                   # a copy of an empty one, too
+        copy, before = model.copy(), dict(model.weights)
+        learn(model, start)
+        assert dict(copy.weights) == before != dict(model.weights)
+        learn(copy, start)
+        assert dict(copy.weights) == dict(model.weights) and copy.totals == model.totals

@@ -3,7 +3,7 @@ import pytest
 
 from linear.features import FeatureError
 from linear.reference import DictLearner
-from linear.losses import hinge
+from linear.losses import LOSSES, hinge
 from linear.rules import RULES
 
 AB = [("a", 1.0), ("b", 2.0)]
@@ -224,3 +224,31 @@ def test_a_step_of_vws_rule_lands_where_the_loss_ends():
 def test_losses_are_known_where_they_make_sense():
     assert {rule: row.losses for rule, row in RULES.items()}["nag"] == ("hinge", "logistic", "squared")
     assert all(row.losses == ("hinge",) for rule, row in RULES.items() if rule not in ("sgd", "asgd", "adagrad", "ftrl", "nag"))
+
+
+OTHER = {"C": 0.05, "r": 3.0, "phi": 0.4, "lam": 0.02, "floor": 0.4, "power_t": 0.3, "initial_t": 7.0, "adaptive": True, "normalized": False,
+         "invariant": False}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_reads_the_options_that_its_row_names_and_no_other(rule):
+    def learned(**options):
+        learner = DictLearner(rule, **{"lr": 3.0, "power_t": 0.5, "initial_t": 1.0, "adaptive": False, **options})
+        for t in range(40):
+            learner.learn([(f"f{t % 7}", 1.0), (f"g{t % 5}", 2.5 - t % 3)], 1 if t % 3 else -1)
+        return [learner.read(key) for key in sorted(learner.weights)]
+
+    plain = learned()
+    assert {name for name, value in OTHER.items() if learned(**{name: value}) != plain} == set(RULES[rule].reads)
+    assert (learned(lr=0.011) != plain) == (RULES[rule].lr is not None)
+    assert {loss for loss in RULES[rule].losses if loss != "hinge" and learned(loss=loss) == plain} == set()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_push_is_the_slope_of_the_loss(loss):
+    value, push, _ = LOSSES[loss]
+    for y in (-1, 1):
+        for m in (-3.3, -0.4, 0.2, 0.9, 1.7, 5.0):
+            assert push(y, m) == pytest.approx(-y * (value(y, m + 1e-6) - value(y, m - 1e-6)) / 2e-6, abs=1e-6)
+    assert push(1, 1e100) == 0.0 or loss == "squared"
+    assert value(1, 0.0) > 0.0 and push(1, 0.0) > 0.0
