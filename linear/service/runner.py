@@ -1,0 +1,343 @@
+"""The service without its network side: a thread that writes the log, a thread that learns, and snapshots that answer.
+
+    append -> writer thread: one transaction for all that waits -> acknowledged
+                  learner thread: advance -> publish a snapshot -> now and then commit the state, in a thread of its own
+
+Only the learner thread touches the fold. A published snapshot never changes; whoever holds one may read it from one
+thread at a time.
+"""
+import json
+import logging
+import os
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+from linear.failpoints import reach
+from linear.model_file import make_directory, replace_file
+from linear.service.fold import Fold
+from linear.service.log import LogError, SqliteLog, Tail
+from linear.service.packing import packing
+from linear.service.store import StateStore, this_build
+from linear.svm import HingeSVM
+
+try:
+    import fcntl
+except ImportError:                         # Windows: one writer a directory is then the user's promise
+    fcntl = None
+
+_log = logging.getLogger("linear.service")
+CHUNK = 250                                 # events between two looks at the clock: one or two milliseconds
+NAP, IDLE = 0.003, 0.2                      # seconds: after a few events; where there are none
+GROUP = 1000                                # events in one transaction
+WAITING = 20_000                            # events that may wait for the writer; more are told to come later
+COMMIT_EVENTS, COMMIT_SECONDS = 50_000, 5.0
+PUBLISH_SECONDS, PUBLISH_SHARE = 0.02, 20   # at most so often, and at most 1/20 of the time
+PUBLISH_LATEST = 5.0                        # but a process that was stopped on the way does not wait twenty times that long
+
+
+class Busy(RuntimeError):
+    """Too much is waiting to be written; nothing was stored, come back later."""
+
+
+class DirectoryError(RuntimeError):
+    """The directory cannot be used: taken by another process, or made with other options."""
+
+
+class Directory:
+    """A service's directory: options.json, lock, log.db and state/. Creating one takes the lock, `close` gives it back.
+
+    >>> import tempfile
+    >>> with Directory(tempfile.mkdtemp(), {"crosses": "user*tags"}) as directory:
+    ...     directory.options["crosses"], directory.options["rule"]
+    ((('user', 'tags'),), 'adagrad')
+    """
+
+    def __init__(self, path, options=None):
+        self.path = Path(path)
+        if options is not None:
+            make_directory(self.path)
+        if not self.path.is_dir():
+            raise DirectoryError(f"{self.path}: no such directory; `serve --dir` makes one")
+        self._lock = open(self.path / "lock", "a+")
+        try:
+            self._take_lock()
+            self.options = self._settled(options)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def log(self, readonly=False):
+        """The event log; another object for each thread."""
+        return SqliteLog(self.path / "log.db", readonly, packing(self.options))
+
+    def tail(self):
+        """The event log for its learner."""
+        return Tail(self.path / "log.db", packing(self.options))
+
+    def store(self):
+        return StateStore(self.path / "state")
+
+    def close(self):
+        self._lock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _take_lock(self):
+        if fcntl:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._lock.seek(0)
+                raise DirectoryError(f"{self.path} is in use by process {self._lock.read().strip() or 'unknown'}; one learner writes a "
+                                     "directory at a time") from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+    def _settled(self, options):
+        """The stored options, which those given must equal; on the first start, those given are stored."""
+        file = self.path / "options.json"
+        if options is None or file.exists():
+            stored = stored_options(self.path)
+            asked = HingeSVM(**{**stored, **(options or {})}).options
+            for name, value in HingeSVM(**stored).options.items():
+                if asked[name] != value:
+                    raise DirectoryError(f"{self.path} was made with {name}={value!r}, now {name}={asked[name]!r} is asked for; leave the "
+                                         "option out, or take a new directory")
+            return asked
+        settled = HingeSVM(**options).options
+        replace_file(file, json.dumps(settled).encode())
+        return settled
+
+
+def stored_options(path):
+    """The model's options in a directory; DirectoryError where there are none."""
+    try:
+        return json.loads((Path(path) / "options.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DirectoryError(f"{path} is no service's directory: it has no options.json; `serve --dir` makes one") from None
+    except ValueError as error:
+        raise DirectoryError(f"{path}/options.json cannot be read: {error}") from None
+
+
+def settle(answers):
+    """Set futures: [(future, result, exception), ...]."""
+    for future, result, error in answers:
+        if not future.done():               # nobody waits any more
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+
+class Runner:
+    """Runs a directory: `start`, `append` events, read `snapshot`, `stop`. `failure` is the exception that ended a thread."""
+
+    def __init__(self, directory, on_failure=lambda error: None):
+        self.directory, self.on_failure = directory, on_failure
+        self.settle = settle
+        self.failure = None                 # the exception that ended a thread
+        self.alarm = self.refusing = None   # why the last state, the last events were not written, which is tried again
+        self.snapshot = None                # a Fold, published and never changed again
+        self.committed = self.committed_at = 0
+        self.stored = 0                     # the last event that is on disk
+        self._waiting, self._queued, self._door = queue.SimpleQueue(), 0, threading.Lock()
+        self._more, self._published = threading.Event(), threading.Condition()
+        self._stopping = False
+        self._commit = None                 # the thread that writes a state
+
+    def start(self):
+        """Load the newest state, check it against the log, and start to learn. Raises LogError or StateError."""
+        self._log, self._store = self.directory.tail(), self.directory.store()
+        self._store.clean()
+        self._fold = self._store.load(self._log.id)
+        first, self.stored = self._log.first(), self._log.last()
+        if self._fold and self._store.build != this_build():
+            _log.warning("the state was made by %s, this is %s: what is learned from here may differ in the last bits from what a "
+                         "replay gives", self._store.build, this_build())
+        if self._fold is None:
+            if first > 1:
+                raise LogError(f"the log begins at event {first} and there is no state for what came before")
+            self._fold = Fold(self.directory.options)
+        position = self._fold.position
+        if position > self.stored:
+            raise LogError(f"the state is ahead of the log: it has learned event {position}, the log ends at {self.stored}. An older log "
+                           "was put back; put back the state that belongs to it, or move the states away to learn the log anew")
+        if first > position + 1:
+            raise LogError(f"a gap: the state ends at event {position}, the log begins at {first}")
+        self.committed, self.committed_at = position, time.monotonic()
+        self._publish()
+        self._threads = [threading.Thread(target=self._guarded, args=(work,), name=work.__name__.strip("_"), daemon=True)
+                         for work in (self._write, self._learn)]
+        for thread in self._threads:
+            thread.start()
+
+    def append(self, events, future=None):
+        """A Future of the `Stored` results, set when the events are on disk; Busy, with nothing stored, if too many wait.
+
+        `settle`, called by the writer's thread with (future, result, exception) of all that was written in one go, sets them.
+        """
+        return self._wait_in_line(events, len(events), future)
+
+    def command(self, order, future=None):
+        """A Future of the sequence number of a logged command."""
+        return self._wait_in_line(order, 1, future)
+
+    def watch(self, watcher):
+        """Have `watcher(numbers, mistakes)` called by the learner for what it has scored; None ends that."""
+        self._fold.watcher = watcher
+
+    def wait_for(self, seq, timeout):
+        """Wait until a snapshot has event `seq`; whether it has."""
+        with self._published:
+            return self._published.wait_for(lambda: self.snapshot.position >= seq or self.failure, timeout) and not self.failure
+
+    def stop(self):
+        """Write what waits, learn what is written, commit, and give the directory back."""
+        with self._door:
+            self._stopping = True
+            self._waiting.put(None)
+        self._more.set()
+        for thread in self._threads:
+            thread.join()
+        if self._commit:
+            self._commit.join()
+        self.directory.close()
+
+    def _wait_in_line(self, what, size, future):
+        future = future or Future()
+        with self._door:                    # the count is changed by two threads, and nothing may come behind the last
+            if self.failure or self._stopping:
+                raise Busy("the service is stopping")
+            if self._queued + size > WAITING:
+                raise Busy(f"{self._queued} events wait to be written")
+            self._queued += size
+            self._waiting.put((what, future))
+        return future
+
+    def _guarded(self, work):
+        try:
+            work()
+        except BaseException as error:      # whatever it is: nobody may believe that learning goes on
+            self.failure = error
+            with self._published:
+                self._published.notify_all()
+            self.on_failure(error)
+
+    # ---------------------------------------------------------------- the writer
+
+    def _write(self):
+        log = self.directory.log()
+        while (first := self._next(log)) is not None:
+            group, last = [first], False
+            while sum(len(events) for events, _ in group if isinstance(events, list)) < GROUP and not self._waiting.empty():
+                if (item := self._waiting.get()) is None:
+                    last = True
+                    break
+                group.append(item)
+            self._store_group(log, group)
+            if last:
+                break
+        log.close()
+
+    def _next(self, log):
+        """What waits first. While the disk refuses, it is tried each second, so that it need not be sent something to be ready."""
+        while self.refusing:
+            try:
+                return self._waiting.get(timeout=1.0)
+            except queue.Empty:
+                try:
+                    log.probe()
+                    self.refusing = None
+                except OSError as error:
+                    self.refusing = str(error)
+        return self._waiting.get()
+
+    def _store_group(self, log, group):
+        batches = [events for events, _ in group if isinstance(events, list)]
+        try:
+            stored = iter(log.append([event for events in batches for event in events]) if batches else ())
+            self._log.add(log.newest)
+            results = []
+            for order, _ in group:
+                if isinstance(order, list):
+                    results.append([next(stored) for _ in order])
+                else:
+                    results.append(log.command(json.dumps(order)))
+                    self._log.add(log.newest)
+            self.stored = log.last()
+        except OSError as error:            # the disk is full, or worse: nobody gets an acknowledgement
+            if not self.refusing:
+                _log.warning("no events are stored: %s", error)
+            self.refusing = str(error)
+            self.settle([(future, None, error) for _, future in group])
+        else:
+            self.refusing = None
+            self._more.set()
+            self.settle([(future, result, None) for (_, future), result in zip(group, results)])
+        finally:
+            with self._door:
+                self._queued -= sum(len(order) if isinstance(order, list) else 1 for order, _ in group)
+
+    # ---------------------------------------------------------------- the learner
+
+    def _learn(self):
+        log = self._log
+        while True:
+            self._more.clear()
+            taken = self._fold.advance(log, CHUNK)
+            if taken:
+                reach("learner.chunk")
+            wait = self._next_publish - time.monotonic()
+            if self._fold.position == self.snapshot.position:
+                wait = IDLE
+            elif wait <= 0:
+                self._publish()
+            if 0 < taken < CHUNK:
+                time.sleep(NAP)             # the next ones come together: it costs the same
+            elif not taken:
+                if self._stopping and not self._threads[0].is_alive():
+                    break
+                if wait > 0:
+                    self._more.wait(wait)
+            self._commit_if_due()
+        if self._fold.position > self.snapshot.position:
+            self._publish()
+        if self._commit:
+            self._commit.join()
+        if self._fold.position > self.committed or not self._store.files():
+            self._write_state(self._fold)
+        log.close()
+
+    def _publish(self):
+        started = time.monotonic()
+        snapshot = self._fold.copy()
+        done = time.monotonic()
+        self._next_publish = done + min(PUBLISH_LATEST, max(PUBLISH_SECONDS, PUBLISH_SHARE * (done - started)))
+        with self._published:
+            self.snapshot = snapshot
+            self._published.notify_all()
+
+    def _commit_if_due(self):
+        events, seconds = self._fold.position - self.committed, time.monotonic() - self.committed_at
+        if events and (events >= COMMIT_EVENTS or seconds >= COMMIT_SECONDS) and not (self._commit and self._commit.is_alive()):
+            self.committed_at = time.monotonic()
+            self._commit = threading.Thread(target=self._guarded, args=(lambda fold=self._fold.copy(): self._write_state(fold),))
+            self._commit.start()
+
+    def _write_state(self, fold):
+        try:
+            self._store.commit(fold, self._log.id)
+        except OSError as error:            # the old state is still there, and the log has everything
+            if not self.alarm:
+                _log.warning("the state was not written: %s", error)
+            self.alarm = f"the state was not written: {error}"
+        else:
+            self.committed, self.alarm = fold.position, None

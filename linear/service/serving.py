@@ -1,0 +1,125 @@
+"""`serve`: a directory, a runner and an HTTP server as one process, from its first line to a clean end."""
+import json
+import logging
+import signal
+import socket
+import sys
+from contextlib import closing
+
+import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from linear.command import UserError
+from linear.service.dashboard import routes
+from linear.service.fold import Fold
+from linear.service.guard import Guard, is_loopback, read_tokens
+from linear.service.http import Service, application
+from linear.service.log import Row
+from linear.service.runner import Directory, Runner
+from linear.service.stream import Stream
+
+SWITCH_SECONDS = 0.0005                     # how long another thread may hold the interpreter while a request waits
+CONNECTIONS = 1000
+HEAD_SECONDS = 10                           # for the head of a connection's first request
+END_SECONDS = 10                            # for requests that are being answered when it is to end
+_log = logging.getLogger("linear.service")
+
+
+def serve(args, options):
+    """Serve until SIGTERM or SIGINT; returns the exit code: 0, or 1 where learning has failed, to be started again."""
+    _set_up_logging(args.log_json)
+    tokens = read_tokens(args.token_file) if args.token_file else ()
+    if not tokens and not is_loopback(args.host):
+        raise UserError(f"--host {args.host} can be reached by others: give --token-file (`python -m linear token` makes one), or listen "
+                        "at 127.0.0.1")
+    rate = args.rate if args.rate is not None else 0.0 if is_loopback(args.host) else 1000.0
+    names = () if tokens else ("localhost", "127.0.0.1", "[::1]", args.host)
+    try:
+        directory = Directory(args.dir, options)
+    except ValueError as error:
+        raise UserError(error) from None
+    with directory, closing(_listening(args.host, args.port)) as listener:
+        _compile(directory.options)
+        runner = Runner(directory, lambda error: server.fail(error))
+        url = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{listener.getsockname()[1]}"
+        service = Service(runner, Guard(tokens, rate, names))
+        stream = Stream(service)
+        server = _Server(service, stream, url, configured(application(service, routes(service, stream))))
+        runner.start()
+        service.start_shadow()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        for number in (signal.SIGINT, signal.SIGTERM):      # uvicorn raises them once more when it has ended
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+        server.run([listener])
+        service.stop()
+        _log.info("stopped", extra={"seq": runner.committed, "stored": runner.stored})
+        return 1 if runner.failure else 0
+
+
+def configured(app):
+    """uvicorn's configuration."""
+    return uvicorn.Config(app, http=_Protocol, lifespan="off", access_log=False, log_config=None, log_level="error", server_header=False,
+                          limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=END_SECONDS)
+
+
+class _Protocol(AutoHTTPProtocol):
+    """uvicorn's, which gives up a connection that has not sent the head of a request in time."""
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_SECONDS, lambda: self.cycle is None and transport.close())
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which says when it is ready, and ends when learning has failed."""
+
+    def __init__(self, service, stream, url, config):
+        super().__init__(config)
+        self.service, self.stream, self.url = service, stream, url
+
+    async def startup(self, sockets=None):
+        self.stream.start()
+        await super().startup(sockets)
+        runner = self.service.runner
+        told = {"url": self.url, "dir": str(runner.directory.path), "seq": runner.snapshot.position, "stored": runner.stored}
+        print("serving {dir} at {url}; {seq} of {stored} events learned".format(**told), flush=True)
+        _log.info("ready", extra=told)
+
+    async def shutdown(self, sockets=None):
+        self.stream.stop()
+        await super().shutdown(sockets)
+
+    def fail(self, error):
+        """Called by the thread that failed."""
+        _log.critical("learning has failed", exc_info=error)
+        self.should_exit = True
+
+
+class _JsonLines(logging.Formatter):
+    STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+
+    def format(self, record):
+        told = {"time": round(record.created, 3), "level": record.levelname.lower(), "event": record.getMessage(),
+                **{name: value for name, value in vars(record).items() if name not in self.STANDARD}}
+        if record.exc_info:
+            told["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(told, default=str)
+
+
+def _set_up_logging(as_json):
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines() if as_json else logging.Formatter("linear: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    _log.setLevel(logging.INFO if as_json else logging.WARNING)
+
+
+def _listening(host, port):
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"cannot listen at {host}:{port}: {error}; take another --port, or 0 for any that is free") from None
+
+
+def _compile(options):
+    """Have the loops compiled, or read from their cache, before anybody waits for them."""
+    Fold(options).apply([Row(1, "", "xy", b'{"a":"b"}', 1)])
