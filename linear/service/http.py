@@ -301,7 +301,7 @@ def checked_order(order, options):
                       f"expected one of {', '.join(POLICIES)}", "drift")
     if name == "rate":
         try:
-            if options["lr"] is None or isinstance(order["lr"], bool):
+            if options["lr"] is None or isinstance(order["lr"], bool) or order["lr"] is None:
                 raise ValueError(f"rule {options['rule']} has no learning rate" if options["lr"] is None else "lr is no number")
             return {**order, "lr": HingeSVM(**{**options, "lr": order["lr"]}).options["lr"]}
         except (TypeError, ValueError) as error:

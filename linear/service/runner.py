@@ -33,9 +33,9 @@ CHUNK = 250                                 # events between two looks at the cl
 NAP, IDLE = 0.003, 0.2                      # seconds: after a few events; where there are none
 GROUP = 1000                                # events in one transaction
 WAITING = 20_000                            # events that may wait for the writer; more are told to come later
-COMMIT_EVENTS, COMMIT_SECONDS = 50_000, 5.0
+COMMIT_EVENTS, COMMIT_SECONDS, COMMIT_SHARE = 50_000, 5.0, 5     # so often, and at most 1/5 of the time
 PUBLISH_SECONDS, PUBLISH_SHARE = 0.02, 20   # at most so often, and at most 1/20 of the time
-PUBLISH_LATEST = 5.0                        # but a process that was stopped on the way does not wait twenty times that long
+PUBLISH_LATEST, COMMIT_LATEST = 5.0, 60.0   # but a process that was stopped on the way does not wait twenty times that long
 
 
 class Busy(RuntimeError):
@@ -151,7 +151,7 @@ class Runner:
         self._waiting, self._queued, self._door = queue.SimpleQueue(), 0, threading.Lock()
         self._more, self._published = threading.Event(), threading.Condition()
         self._stopping = False
-        self._commit = None                 # the thread that writes a state
+        self._commit, self._commit_took = None, 0.0          # the thread that writes a state; seconds that the last one took
 
     def start(self):
         """Load the newest state, check it against the log, and start to learn. Raises LogError or StateError."""
@@ -327,12 +327,14 @@ class Runner:
 
     def _commit_if_due(self):
         events, seconds = self._fold.position - self.committed, time.monotonic() - self.committed_at
-        if events and (events >= COMMIT_EVENTS or seconds >= COMMIT_SECONDS) and not (self._commit and self._commit.is_alive()):
+        due = events >= COMMIT_EVENTS or events and seconds >= COMMIT_SECONDS
+        if due and seconds >= min(COMMIT_SHARE * self._commit_took, COMMIT_LATEST) and not (self._commit and self._commit.is_alive()):
             self.committed_at = time.monotonic()
             self._commit = threading.Thread(target=self._guarded, args=(lambda fold=self._fold.copy(): self._write_state(fold),))
             self._commit.start()
 
     def _write_state(self, fold):
+        started = time.monotonic()
         try:
             self._store.commit(fold, self._log.id)
         except OSError as error:            # the old state is still there, and the log has everything
@@ -341,3 +343,4 @@ class Runner:
             self.alarm = f"the state was not written: {error}"
         else:
             self.committed, self.alarm = fold.position, None
+            self._commit_took = time.monotonic() - started

@@ -210,6 +210,7 @@ def test_logs_as_json_and_requests_on_their_way(tmp_path):
         slow.putheader("Content-Length", str(len(body)))
         slow.endheaders(body[:10])
         ready = json.loads(process.stderr.readline())
+        assert ask(port, "GET", "/healthz")[0] == 200       # so the other one's head has been read, too
         os.kill(process.pid, signal.SIGTERM)
         slow.send(body[10:])
         assert slow.getresponse().status == 200             # what was begun is answered, written and learned
