@@ -22,7 +22,7 @@ def run(model, stream, parse, file, *, learn=True, strict=False, totals=None, pr
     """
     job = Job(model, parse, file, learn, strict, Totals() if totals is None else totals, progress, on_example, on_malformed)
     loops = getattr(model, "loops_read", lambda parse: None)(parse)
-    if loops is not None and hasattr(stream, "readinto1"):
+    if loops is not None and hasattr(stream, "read1"):
         _run_compiled(job, *loops, stream)
     else:
         for number, line in numbered_lines(stream):
@@ -78,7 +78,9 @@ def _run_compiled(job, learner, what, stream):
     buffer, held, first = bytearray(CHUNK + 16), 0, True
     learner.begin(results=bool(job.on_example))
     while True:
-        got = stream.readinto1(memoryview(buffer)[held:-16])
+        text = stream.read1(len(buffer) - 16 - held)     # not readinto1, which waits for more where something was peeked at
+        got = len(text)
+        buffer[held:held + got] = text
         if not got and held:
             buffer[held:held + 1] = b"\n"                # the last line need not end with one
             held += 1
