@@ -213,7 +213,8 @@ def test_a_closed_pipe_is_no_error(data):
 @pytest.mark.skipif(os.name != "posix", reason="closed pipes and interrupts are tested the POSIX way")
 def test_an_interrupt_says_so_and_writes_no_model(data):
     process = subprocess.Popen([sys.executable, "-m", "linear", "learn", "-", "-f", "m"], cwd=data, stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))     # a shell's `&` ignores it
     process.stdin.write(LINES.encode())
     process.stdin.flush()
     for line in iter(process.stderr.readline, b""):         # the table's first row: the loops are compiled, and it waits for more
