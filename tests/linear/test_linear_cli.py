@@ -212,9 +212,10 @@ def test_a_closed_pipe_is_no_error(data):
 
 @pytest.mark.skipif(os.name != "posix", reason="closed pipes and interrupts are tested the POSIX way")
 def test_an_interrupt_says_so_and_writes_no_model(data):
-    process = subprocess.Popen([sys.executable, "-m", "linear", "learn", "-", "-f", "m"], cwd=data, stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))     # a shell's `&` ignores it
+    start = ("import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "       # which a shell's `&` takes away
+             "runpy.run_module('linear', run_name='__main__', alter_sys=True)")
+    process = subprocess.Popen([sys.executable, "-c", start, "learn", "-", "-f", "m"], cwd=data, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
     process.stdin.write(LINES.encode())
     process.stdin.flush()
     for line in iter(process.stderr.readline, b""):         # the table's first row: the loops are compiled, and it waits for more
