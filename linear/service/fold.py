@@ -103,16 +103,14 @@ class Fold:
         rows = log.read(self.position, limit, self.packing)
         if rows and rows[0].seq != self.position + 1 or rows and rows[-1].seq != self.position + len(rows):
             raise LogError(f"after event {self.position} the log goes on with {rows[0].seq}: events are missing, none is skipped")
-        for edits, part in groupby(rows, key=self._edits_history) if any(row.kind == COMMAND for row in rows) else ((False, rows),):
-            part = list(part)
-            if edits:                       # the past is another one now: live through it again
-                again = Fold.replayed(log, self.options, part[-1].seq)
-                self.__dict__.update(again.__dict__)
-            else:
-                late = log.features([row.id for row in part if row.kind == "y"], self.packing)
-                reach("learner.labels_read")
-                self.apply(part, late)
-        return len(rows)
+        count, edited = len(rows), max((row.seq for row in rows if self._edits_history(row)), default=0)
+        if edited:                          # the past is another one now: live through it again, once for all edits
+            self.__dict__.update(Fold.replayed(log, self.options, edited).__dict__)
+            rows = [row for row in rows if row.seq > edited]
+        late = log.features([row.id for row in rows if row.kind == "y"], self.packing)
+        reach("learner.labels_read")
+        self.apply(rows, late)
+        return count
 
     def apply(self, rows, late=()):
         """Take rows that follow `position`; `late` has {id: (seq, x, record)} for the features of labels that come alone."""

@@ -186,7 +186,7 @@ def test_forgetting_is_as_if_it_had_never_been(log, tmp_path):
     assert Fold.replayed(log, OPTIONS, seq - 1).counts.forgotten == 0
 
 
-def test_commands_are_part_of_history(log):
+def test_commands_are_part_of_history(log, monkeypatch):
     log.append(some_events(100))
     log.command(json.dumps({"command": "rate", "lr": 0.5}))
     log.append([Event(f"{e.id}'", e.x, e.y) for e in some_events(100, 1)])
@@ -198,6 +198,10 @@ def test_commands_are_part_of_history(log):
     while by_one.advance(log, 1):
         pass
     assert by_one.digest() == whole.digest() and whole.counts.commands == 4
+    replay, replays, at_once = Fold.replayed, [], Fold(OPTIONS)
+    monkeypatch.setattr(Fold, "replayed", lambda *args: replays.append(args[-1]) or replay(*args))
+    at_once.advance(log, 10_000)            # one replay serves all edits of a batch
+    assert at_once.digest() == whole.digest() and len(replays) == 1
     assert whole.model.options["lr"] == 0.5 and whole.corrected == {"e3": -1}
     assert len(whole.model.weights) < len(Fold.replayed(log, OPTIONS, 100).model.weights)
 
