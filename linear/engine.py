@@ -149,6 +149,14 @@ class CompiledLearner:
         margin = self._one(at.NAMES, len(values), size, y, h, initial)
         return None if margin is None else (margin, ints[at.LAST_FEATURES])
 
+    def margin_of_json(self, body, most):
+        """The margin of a request {"x": {...}} of valid UTF-8, of at most that many features; None where Python has to read it."""
+        size = len(body) + 1
+        if size > len(self.line) - 16:
+            self.line = np.zeros(2 * size + 16, np.uint8)
+        self.line.data[:size] = body + b"\0"
+        return self._one(at.JSON, most, size, 0.0, 0.0, 0.0)
+
     def items(self):
         """(key, weight) of every feature stored."""
         keys, rows = self._stored()
@@ -290,9 +298,9 @@ class CompiledLearner:
         return self._one(at.KEYS, count, 1, y, h, initial)
 
     def _one(self, what, count, size, y, h, initial):
-        """The margin of one example, of which `count` features are given; None where Python has to make them."""
+        """The margin of one example, of which `count` features are given (JSON: at most); None where Python has to make them."""
         ints, reals = self.ints.data, self.reals.data            # numbers go in and out of these in half the time
-        ints[at.FORMAT], ints[at.GIVEN], ints[at.LEARN] = what, count, 1
+        ints[at.FORMAT], ints[at.GIVEN], ints[at.LEARN] = what, count, y != 0
         reals[at.LABEL], reals[at.LABEL + 1], reals[at.LABEL + 2] = y, h, initial
         run_one(self.line, 0, size, self.table, self.work, _NO_RESULTS, self.ints, self.reals)
         why = ints[at.STATUS]

@@ -32,6 +32,57 @@ def same_fields(out, o, ints, fields):
     return True
 
 
+@inner
+def all_ones(values, count):
+    """Whether all values are 1, so that they need not be written."""
+    ones = True
+    for j in range(count):
+        ones = ones and values[j] == 1.0
+    return ones
+
+
+@inner
+def write_sizes(out, o, ints, fields):
+    """Write the number of features of each field to out[o:]; returns where that ends."""
+    for i in range(0, fields, 2):
+        segment = at.SEGMENT + i * at.SEGMENT_WIDTH
+        word = ints[segment + 3] - ints[segment + 2]
+        if i + 1 < fields:
+            word |= ints[segment + at.SEGMENT_WIDTH + 3] - ints[segment + at.SEGMENT_WIDTH + 2] << 32
+        out[o] = word
+        o += 1
+    return o
+
+
+@inner
+def write_fields(out, o, ints, fields):
+    """Write the fields, likewise."""
+    for segment in range(at.SEGMENT, at.SEGMENT + fields * at.SEGMENT_WIDTH, at.SEGMENT_WIDTH):
+        out[o], out[o + 1] = ints[segment], ints[segment + 1] | ints[segment + 4] << 32
+        o += 2
+    return o
+
+
+@inner
+def write_numbers(out, out_reals, o, keys, values, count, ones):
+    """Write the features, likewise."""
+    for j in range(count):
+        out[o + j] = keys[j]
+        if not ones:
+            out_reals[o + count + j] = values[j]
+    return o + count if ones else o + 2 * count
+
+
+@inner
+def write_features(out, out_reals, o, ints, keys, values, count):
+    """Write a record that stands alone, without a label, to out[o:]; returns where it ends."""
+    begin, fields, ones = o, ints[at.FIELDS], all_ones(values, count)
+    o = write_fields(out, write_sizes(out, o + 1, ints, fields), ints, fields)
+    o = write_numbers(out, out_reals, o, keys, values, count, ones)
+    out[begin] = 1 | (0 if ones else VALUES) | fields << FIELDS | count << FEATURES
+    return o
+
+
 def _packer(stamp):
     @njit(error_model="numpy", cache=True, nogil=True)
     def pack(texts, start, end, work, outs, numbers, sums):
@@ -54,9 +105,7 @@ def _packer(stamp):
             if count < 0:
                 ints[at.STATUS] = at.MORE_ROOM if count == FULL else at.BY_HAND
                 return p
-            tag, size, fields, ones = ints[at.LINE + 4], ints[at.LINE + 5] - ints[at.LINE + 4], ints[at.FIELDS], True
-            for j in range(count):
-                ones = ones and values[j] == 1.0
+            tag, size, fields, ones = ints[at.LINE + 4], ints[at.LINE + 5] - ints[at.LINE + 4], ints[at.FIELDS], all_ones(values, count)
             if o + 4 + (size + 7) // 8 + 3 * fields + 2 * count > outs.size:
                 ints[at.STATUS] = at.STOPPED
                 return p
@@ -71,24 +120,11 @@ def _packer(stamp):
                         word &= (np.uint64(1) << np.uint64(8 * (size - i))) - np.uint64(1)
                     out[o] = word
                     o += 1
-            for i in range(0, fields, 2):
-                segment = at.SEGMENT + i * at.SEGMENT_WIDTH
-                word = ints[segment + 3] - ints[segment + 2]
-                if i + 1 < fields:
-                    word |= ints[segment + at.SEGMENT_WIDTH + 3] - ints[segment + at.SEGMENT_WIDTH + 2] << 32
-                out[o] = word
-                o += 1
-            back = begin - known
+            o, back = write_sizes(out, o, ints, fields), begin - known
             if fields != known_fields or back > FARTHEST or not same_fields(out, known_at, ints, fields):
                 known, known_fields, known_at, back = begin, fields, o, 0
-                for segment in range(at.SEGMENT, at.SEGMENT + fields * at.SEGMENT_WIDTH, at.SEGMENT_WIDTH):
-                    out[o], out[o + 1] = ints[segment], ints[segment + 1] | ints[segment + 4] << 32
-                    o += 2
-            for j in range(count):
-                out[o + j] = keys[j]
-                if not ones:
-                    out_reals[o + count + j] = values[j]
-            o += count if ones else 2 * count
+                o = write_fields(out, o, ints, fields)
+            o = write_numbers(out, out_reals, o, keys, values, count, ones)
             out[begin] = (np.int64(reals[at.LABEL]) + 1 | (MORE if more else 0) | (0 if ones else VALUES) | fields << FIELDS
                           | count << FEATURES | back << BACK)
             ints[at.OUT], p = o, after

@@ -54,7 +54,8 @@ def key_marks(word):
     return zeros(word ^ EQUALS) | zeros(word ^ STARS) | zeros(word ^ BACKSLASHES) | zeros(word ^ NEWLINES)
 
 
-def _scanner(marks_of):
+def scanner(marks_of):
+    """A function that hashes text up to the first byte that is a mark."""
     @inner
     def scan(text, start, seed):
         """(end, hash64 of text[start:end]): `end` is the first byte that is a mark."""
@@ -74,7 +75,7 @@ def _scanner(marks_of):
     return scan
 
 
-scan, scan_key = _scanner(line_marks), _scanner(key_marks)
+scan, scan_key = scanner(line_marks), scanner(key_marks)
 
 
 @inner

@@ -23,7 +23,7 @@ REALS = LABEL + LABEL_WIDTH * BLOCK
 
 RESULT_WIDTH = 8                # of each line put out: margin, prediction, label, weight, base margin, tag start, end, features
 
-(VW, SVMLIGHT, CACHED, NAMES, KEYS) = range(5)                         # what the bytes are: many examples, or one
+(VW, SVMLIGHT, CACHED, NAMES, KEYS, JSON) = range(6)                   # what the bytes are: many examples, or one
 (DONE, STOPPED, BY_HAND, GROW, MORE_ROOM, BLOWN_UP) = range(6)         # why the loop returned
 
 RULES = ("perceptron", "sgd", "pegasos", "asgd", "pa", "pa1", "pa2", "adagrad", "ftrl", "arow", "scw2", "nag")

@@ -13,6 +13,7 @@ from linear.kernels.cached import unpack
 from linear.kernels.compiling import inner, stamp
 from linear.kernels.crosses import crosses
 from linear.kernels.hashes import CONSTANT, SLOT, VW_CONSTANT
+from linear.kernels.json_text import example
 from linear.kernels.table import place_of
 from linear.kernels.text import EMPTY, FULL, NEWLINE, SLOW, named, read_line
 from linear.kernels.updates_vw import nag
@@ -30,6 +31,8 @@ def features_of(text, p, end, ints, reals, keys, values, first, k):
         p, count = unpack(text, p, ints, reals, keys, values, first, k)
     elif what == at.NAMES:
         p, count = named(text, p, end, ints, keys, values)
+    elif what == at.JSON:
+        p, count = example(text, p, end, ints, keys, values)
     else:
         return end, ints[at.GIVEN]
     if count >= 0 and ints[at.CROSSES] > 0:
@@ -237,7 +240,7 @@ def _loop(stamp):
         while p < end:
             begin, first_line = p, ints[at.LINES]
             p, lines, count, why = read_block(text, p, end, full, keys, values, ints, reals)
-            if ints[at.COUNT] + count > ints[at.LIMIT]:
+            if ints[at.LEARN] and ints[at.COUNT] + count > ints[at.LIMIT]:
                 ints[at.STATUS], ints[at.LINES] = at.GROW, first_line
                 return begin
             for k in range(lines):

@@ -77,10 +77,15 @@ def event(item, where="", pack=lambda fields: b""):
     x = record = b""
     if "x" in item:
         record = pack(features(item["x"], dot + "x"))
-        x = _encode(item["x"]).encode("utf-8")
+        x = encoded(item["x"])
     elif y is None:
         raise Invalid("an event needs x (features), y (label) or both", where)
     return Event(name, x, y, record)
+
+
+def encoded(x):
+    """The bytes of features as the log keeps them: no blanks, numbers as Python writes them."""
+    return _encode(x).encode("utf-8")
 
 
 def events(request):

@@ -13,11 +13,12 @@ from linear.features import crossed_counts, parse_crosses
 from linear.formats import Example
 from linear.service import events as checks
 from linear.service.challenger import ALERT, CHALLENGER, POLICIES
-from linear.service.events import Invalid
+from linear.service.events import Invalid, decoded
 from linear.service.explain import explained
 from linear.service.metrics import Metrics
 from linear.service.openapi import described
-from linear.service.packing import Packer, packing
+from linear.service.packing import Packer, packed_margins, packing
+from linear.service.reading import FEW, Reader
 from linear.service.registry import LIVE, SAMPLE, Registry
 from linear.service.runner import settle
 from linear.service.shadow import Shadow, changed_options
@@ -25,7 +26,8 @@ from linear.service.web import BATCH_BODY, TEXT, Endpoint, Refused, Route, shape
 from linear.svm import HingeSVM
 
 TURN = 50                                   # events or predictions between two looks at other requests
-MOST_CROSSED, FEW = 1 << 16, 40             # features of one event by crosses; what 40 make by three is below that
+MOST_CROSSED = 1 << 16                      # features of one event by crosses; what FEW make by three is below that
+PART, SHORT = 250, 8 << 10                  # rows predicted in one go; bytes of JSON that are read while others wait
 LEARN_WAIT = 30.0                           # seconds that ?wait=learned waits at most
 MOST_LAG = 50_000                           # events not learned, beyond which the service is not ready
 
@@ -40,7 +42,8 @@ class Service:
         self.registry, self.shadow = Registry(runner.directory.path / "models"), None
         self.crosses = parse_crosses(runner.directory.options["crosses"])
         self._digested, self._digesting = None, asyncio.Lock()
-        self._pool = ThreadPoolExecutor(1, "digest")
+        self._pool, self._reading = ThreadPoolExecutor(1, "digest"), ThreadPoolExecutor(1, "reading")
+        self.reader, self._its_reader = Reader(runner.directory.options), Reader(runner.directory.options)
         self.openapi = json.dumps(described(ROUTES)).encode()
 
     def model(self):
@@ -79,6 +82,7 @@ class Service:
         """End all threads: the events that wait are written and learned, the state is committed."""
         self.end_shadow()
         self._pool.shutdown()
+        self._reading.shutdown()
         self.runner.stop()
 
     def fields(self, x, where="x"):
@@ -101,9 +105,19 @@ class Service:
             return self.packer(fields) if self.packer else b""
         return checks.event(item, where, pack)
 
+    async def reads(self, read, body):
+        """read(reader, body), done by another thread where it takes long; loops do not hold the interpreter's lock."""
+        if len(body) < SHORT:
+            return read(self.reader, body)
+        return await asyncio.get_running_loop().run_in_executor(self._reading, read, self._its_reader, body)
+
+    def stored(self, events):
+        """A Future of the `Stored` results of events, set when they are on disk."""
+        return self.runner.append(events, asyncio.get_running_loop().create_future())
+
     async def append(self, events):
-        """The `Stored` results of events, once they are on disk."""
-        return await self.runner.append(events, asyncio.get_running_loop().create_future())
+        """`stored`, awaited."""
+        return await self.stored(events)
 
     async def learned(self, seq):
         """Wait until event `seq` is in what is published; whether it is."""
@@ -131,24 +145,36 @@ class Service:
 
 # ---------------------------------------------------------------- handlers
 
-async def predict(service, call):
+def predict_at_once(service, body):
     """One prediction, from what is published now."""
-    x, = _only(call.body, "x")
     model, seq, name = service.model()
-    margin = _margin(model, service.fields(x))
+    margin = service.reader.margin(model, body)
+    if margin is None:
+        x, = _only(decoded(body), "x")
+        margin = _margin(model, service.fields(x))
     return f'{{"margin":{margin!r},"label":{1 if margin > 0 else -1},"seq":{seq},"model":"{name}"}}'.encode()
+
+
+async def predict(service, call):
+    """`predict_at_once`."""
+    return predict_at_once(service, call.raw)
 
 
 async def predict_batch(service, call):
     """Predictions for rows, all from one snapshot."""
-    (model, seq, name), results = service.model(), []
-    for i, row in enumerate(checks.batch(call.body, "rows")):
-        x, = _only(row, "x", where=f"rows[{i}]")
-        margin = _margin(model, service.fields(x, f"rows[{i}].x"))
-        results.append({"margin": margin, "label": 1 if margin > 0 else -1})
-        if i % TURN == TURN - 1:
-            await asyncio.sleep(0)
-    return {"results": results, "seq": seq, "model": name}
+    records = await service.reads(Reader.rows_of, call.raw)
+    (model, seq, name), margins = service.model(), []
+    for start in range(0, len(records or ()), PART):
+        margins += packed_margins(model.loops, records[start:start + PART])
+        await asyncio.sleep(0)
+    if records is None or len(margins) < len(records):          # what the loops leave to Python
+        margins = []
+        for i, row in enumerate(checks.batch(call.body, "rows")):
+            x, = _only(row, "x", where=f"rows[{i}]")
+            margins.append(_margin(model, service.fields(x, f"rows[{i}].x")))
+            if i % TURN == TURN - 1:
+                await asyncio.sleep(0)
+    return {"results": [{"margin": margin, "label": 1 if margin > 0 else -1} for margin in margins], "seq": seq, "model": name}
 
 
 async def explain(service, call):
@@ -159,23 +185,40 @@ async def explain(service, call):
     return {**explained(model, x), "seq": seq, "model": name}
 
 
-async def event(service, call):
-    """Store one event."""
-    wait = _wait(call.query)
-    stored, = await service.append([service.event(call.body)])
+def event_at_once(service, body):
+    """Store one event: (a Future of what became of it, what makes the answer of that)."""
+    if (found := service.reader.events_of(body)) is None:
+        found = [service.event(decoded(body))]
+    return service.stored(found), _told
+
+
+def _told(stored):
+    """The answer for one stored event."""
+    stored, = stored
     if stored.status == "conflict":
         raise Refused(409, f"event {stored.id!r} is stored with another body, as number {stored.seq}; the first counts", "id")
-    return {**stored._asdict(), **await _learned(service, wait, stored.seq)}
+    return stored._asdict()
+
+
+async def event(service, call):
+    """`event_at_once`, and a wait where it is asked for."""
+    wait = _wait(call.query)
+    future, told = event_at_once(service, call.raw)
+    answer = told(await future)
+    return {**answer, **await _learned(service, wait, answer["seq"])}
 
 
 async def events(service, call):
     """Store a batch: all of it, or nothing where one event is invalid."""
-    checked, wait = [], _wait(call.query)
-    for i, item in enumerate(checks.batch(call.body, "events")):
-        checked.append(service.event(item, f"events[{i}]"))
-        if i % TURN == TURN - 1:
-            await asyncio.sleep(0)
-    stored = await service.append(checked)
+    wait = _wait(call.query)
+    found = await service.reads(Reader.batch_of, call.raw)
+    if found is None:
+        found = []
+        for i, item in enumerate(checks.batch(call.body, "events")):
+            found.append(service.event(item, f"events[{i}]"))
+            if i % TURN == TURN - 1:
+                await asyncio.sleep(0)
+    stored = await service.stored(found)
     return {"results": [row._asdict() for row in stored],
             **await _learned(service, wait, max((row.seq for row in stored), default=0))}
 
@@ -353,11 +396,12 @@ async def _learned(service, wait, seq):
 # ---------------------------------------------------------------- the table, and what serves it
 
 ROUTES = (
-    Route("POST", "/v1/predict", "predict", predict, "Predict the label of one example.", "Example", "Prediction"),
+    Route("POST", "/v1/predict", "predict", predict, "Predict the label of one example.", "Example", "Prediction", at_once=predict_at_once),
     Route("POST", "/v1/predict:batch", "predict", predict_batch, "Predict up to 1000 rows from one snapshot.", "Rows", "Predictions",
           limit=BATCH_BODY),
     Route("POST", "/v1/explain", "predict", explain, "A margin as the sum of its features' contributions.", "Example", "Explanation"),
-    Route("POST", "/v1/events", "write", event, "Store one event; answered when it is on disk.", "Event", "Stored", (409,)),
+    Route("POST", "/v1/events", "write", event, "Store one event; answered when it is on disk.", "Event", "Stored", (409,),
+          at_once=event_at_once),
     Route("POST", "/v1/events:batch", "write", events, "Store up to 1000 events, all or none.", "Events", "StoredEvents", limit=BATCH_BODY),
     Route("POST", "/v1/commands", "admin", command, "Log an order: forget, correct, rate, reset, policy.", "Command", "Ordered"),
     Route("GET", "/v1/stats", "predict", stats, "What has been learned, and the digest of the state.", answer="Stats"),
@@ -395,4 +439,5 @@ def application(service, more=()):
         """Starlette tries its routes one after the other; those without a parameter are found at once."""
         endpoint = endpoints.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         await (endpoint or starlette)(scope, receive, send)
+    app.at_once = {endpoint.route.path: endpoint for endpoint in endpoints.values() if endpoint.route.at_once}
     return app

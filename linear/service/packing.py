@@ -55,10 +55,11 @@ class Packer:
                          self._learner.work[:count].tobytes(), b"" if ones else values.tobytes()))
 
 
-def learn(learner, records, labels):
+def learn(learner, records, labels, learning=True):
     """Learn records one after the other, in one go: an array of (margin, margin as the loss sees it), one row for each.
 
-    It ends before the first record that the loops leave to Python, such as one whose margin is beyond all measure.
+    It ends before the first record that the loops leave to Python, such as one whose margin is beyond all measure. Without
+    `learning` nothing changes.
     """
     sizes = [len(record) for record in records]
     ends = np.cumsum(sizes)
@@ -68,11 +69,25 @@ def learn(learner, records, labels):
     found, done, stopped = np.empty((len(records), 2)), 0, False
     learner.begin(results=True)
     while done < len(records) and not stopped:
-        _, stopped = learner.run(buffer, int(heads[done]) * 8, int(ends[-1]), CompiledLearner.CACHED, True, -1, Totals())
+        _, stopped = learner.run(buffer, int(heads[done]) * 8, int(ends[-1]), CompiledLearner.CACHED, learning, -1, Totals())
         rows = learner.results.reshape(-1, at.RESULT_WIDTH)[:learner.ints[at.OUT], :2]
         found[done:done + len(rows)] = rows
         done += len(rows)
     return found[:done]
+
+
+def packed_margins(learner, records):
+    """The margins of records, nothing is learned; it ends as `learn` does.
+
+    >>> model = CompiledLearner(dtype="float64")
+    >>> from linear.features import fields_of
+    >>> records = [Packer({})(fields_of({"u": name})) for name in ("ann", "bob")]
+    >>> learn(model, records, np.array([1, -1]))[:, 0].round(3).tolist(), packed_margins(model, records)[0] > 0.1
+    ([0.0, 0.15], True)
+    """
+    if not records:
+        return []
+    return learn(learner, records, np.zeros(len(records), np.int64), learning=False)[:, 0].tolist()
 
 
 @lru_cache(4096)

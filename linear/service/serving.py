@@ -7,7 +7,6 @@ import sys
 from contextlib import closing
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from linear.command import UserError
 from linear.service.dashboard import routes
@@ -15,13 +14,11 @@ from linear.service.fold import Fold
 from linear.service.guard import Guard, is_loopback, read_tokens
 from linear.service.http import Service, application
 from linear.service.log import Row
+from linear.service.protocol import CONNECTIONS, protocol
 from linear.service.runner import Directory, Runner
 from linear.service.stream import Stream
 
 SWITCH_SECONDS = 0.0005                     # how long another thread may hold the interpreter while a request waits
-CONNECTIONS = 1000
-LONGEST_URL, MOST_HEADERS = 8192, 100       # of a request
-HEAD_SECONDS = 10                           # for the head of a connection's first request
 END_SECONDS = 10                            # for requests that are being answered when it is to end
 _log = logging.getLogger("linear.service")
 
@@ -59,28 +56,8 @@ def serve(args, options):
 
 def configured(app):
     """uvicorn's configuration."""
-    return uvicorn.Config(app, http=_Protocol, lifespan="off", access_log=False, log_config=None, log_level="error", server_header=False,
+    return uvicorn.Config(app, http=protocol(app.at_once), lifespan="off", access_log=False, log_config=None, log_level="error", server_header=False,
                           limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=END_SECONDS)
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, which gives up a connection that has not sent the head of a request in time, and gives a request line or
-    headers without end the answer 400; it would keep them all."""
-
-    def connection_made(self, transport):
-        super().connection_made(transport)
-        self.loop.call_later(HEAD_SECONDS, lambda: self.cycle is None and transport.close())
-
-    def on_url(self, url):
-        super().on_url(url)
-        if len(self.url) > LONGEST_URL:
-            raise ValueError("the URL is too long")
-
-    def on_header(self, name, value):
-        super().on_header(name, value)
-        if len(self.headers) > MOST_HEADERS:
-            self.headers.clear()
-            raise ValueError("too many headers")
 
 
 class _Server(uvicorn.Server):

@@ -35,7 +35,11 @@ class Refused(Exception):
 
 
 class Route(NamedTuple):
-    """One row of the API's table. `handler(service, call)` is a coroutine; it returns what becomes JSON, or bytes that are JSON."""
+    """One row of the API's table. `handler(service, call)` is a coroutine; it returns what becomes JSON, or bytes that are JSON.
+
+    `at_once(service, body)` is the same for a request without a query, not as a coroutine: it returns an answer, or a Future of
+    one. It spares a request the third of its time that a task of its own takes.
+    """
     method: str
     path: str
     role: str                               # "" for everybody, predict, write or admin
@@ -46,13 +50,19 @@ class Route(NamedTuple):
     statuses: tuple = ()                    # those beyond what every such route may answer
     limit: int = BODY
     type: bytes = JSON
+    at_once: Callable | None = None
 
 
 class Call(NamedTuple):
     """What a handler gets of a request."""
-    body: Any
+    raw: bytes | None                       # its body
     query: bytes
     params: dict
+
+    @property
+    def body(self):
+        """What the body's JSON says; Invalid where it is none."""
+        return decoded(self.raw)
 
 
 class Endpoint:
@@ -62,32 +72,38 @@ class Endpoint:
         self.route, self.service = route, service
 
     async def __call__(self, scope, receive, send):
-        started, status, headers = time.perf_counter(), 200, []
+        started = time.perf_counter()
         try:
-            answer = await self._answer(scope, receive)
-        except Refused as error:
-            status, headers, answer = error.status, error.headers, shape(error.status, str(error), error.field)
-        except (Invalid, FeatureError) as error:
-            status, answer = 400, shape(400, str(error), error.field)
-        except Busy as error:
-            status, headers, answer = 503, [(b"retry-after", b"1")], shape(503, f"{error}; nothing was stored")
+            status, headers, answer = 200, [], await self._answer(scope, receive)
         except ConnectionResetError:        # the client went away
             return
-        except OSError as error:
-            status, headers, answer = 503, [(b"retry-after", b"5")], shape(503, str(error))
-        except Exception:
-            _log.exception("an error of this program at %s", self.route.path)
-            status, answer = 500, shape(500, "an error of this program; its log has the details")
+        except Exception as error:
+            status, headers, answer = self.refusal(error)
         await respond(send, status, answer, self.route.type if status == 200 else JSON, headers)
+        self.count(status, started)
+
+    def refusal(self, error):
+        """(status, headers, body) of the answer that an exception makes."""
+        if isinstance(error, Refused):
+            return error.status, error.headers, shape(error.status, str(error), error.field)
+        if isinstance(error, (Invalid, FeatureError)):
+            return 400, [], shape(400, str(error), error.field)
+        if isinstance(error, Busy):
+            return 503, [(b"retry-after", b"1")], shape(503, f"{error}; nothing was stored")
+        if isinstance(error, OSError):
+            return 503, [(b"retry-after", b"5")], shape(503, str(error))
+        _log.error("an error of this program at %s", self.route.path, exc_info=error)
+        return 500, [], shape(500, "an error of this program; its log has the details")
+
+    def count(self, status, started):
+        """An answer was sent to a request that came at `started`."""
         self.service.metrics.count(self.route, status, time.perf_counter() - started)
 
     async def _answer(self, scope, receive):
         headers = dict(scope["headers"])
         self.service.guard.admit(self.route.role, scope, headers)
-        body = None
-        if self.route.method == "POST":
-            body = decoded(await read_body(headers, receive, self.route.limit))
-        return await self.route.handler(self.service, Call(body, scope["query_string"], scope.get("path_params")))
+        raw = await read_body(headers, receive, self.route.limit) if self.route.method == "POST" else None
+        return await self.route.handler(self.service, Call(raw, scope["query_string"], scope.get("path_params")))
 
 
 async def read_body(headers, receive, limit, kind=JSON):
@@ -95,7 +111,7 @@ async def read_body(headers, receive, limit, kind=JSON):
 
     A body that is refused is still read for a while, and thrown away: its sender would not see an answer before it has sent.
     """
-    refusal, parts, size, more, late = _refusal(headers, limit, kind), [], 0, True, False
+    refusal, parts, size, more, late = refused_head(headers, limit, kind), [], 0, True, False
     task = asyncio.current_task()
 
     def give_up():
@@ -117,7 +133,7 @@ async def read_body(headers, receive, limit, kind=JSON):
     except asyncio.CancelledError:
         if not late:
             raise                           # by somebody else
-        refusal = refusal or Refused(408, f"the body did not come within {SLOW_BODY:g} s", headers=CLOSE)
+        refusal = refusal or too_slow()
     finally:
         timer.cancel()
     if refusal:
@@ -125,7 +141,7 @@ async def read_body(headers, receive, limit, kind=JSON):
     return b"".join(parts)
 
 
-def _refusal(headers, limit, kind):
+def refused_head(headers, limit, kind=JSON):
     """Why a body of these headers is not taken, None if it is."""
     if headers.get(b"content-encoding", b"identity") != b"identity":
         return Refused(415, "compressed bodies are not taken", headers=CLOSE)
@@ -133,6 +149,11 @@ def _refusal(headers, limit, kind):
         return Refused(415, f"send Content-Type: {kind.decode()}", headers=CLOSE)
     if int(headers.get(b"content-length", 0)) > limit:
         return _too_large(limit)
+
+
+def too_slow():
+    """For a body that does not come."""
+    return Refused(408, f"the body did not come within {SLOW_BODY:g} s", headers=CLOSE)
 
 
 def _too_large(limit):
@@ -145,10 +166,14 @@ def shape(status, message, field=""):
     return {"error": {**error, "field": field} if field else error}
 
 
+def as_bytes(answer):
+    """An answer as it is sent."""
+    return answer if isinstance(answer, bytes) else _encode(answer).encode()
+
+
 async def respond(send, status, answer, kind=JSON, headers=()):
     """Send an answer: bytes as they are, all else as JSON."""
-    if not isinstance(answer, bytes):
-        answer = _encode(answer).encode()
+    answer = as_bytes(answer)
     await send({"type": "http.response.start", "status": status,
                 "headers": [(b"content-type", kind), (b"content-length", b"%d" % len(answer)), *headers]})
     await send({"type": "http.response.body", "body": answer})

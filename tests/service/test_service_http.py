@@ -191,7 +191,7 @@ def test_a_slow_body_is_given_up(running, monkeypatch):
 
 
 def test_a_connection_that_asks_nothing_is_given_up(running, monkeypatch):
-    monkeypatch.setattr("linear.service.serving.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr("linear.service.protocol.HEAD_SECONDS", 0.2)
     _, port = running
     for begun in (b"", b"GET /healthz HTTP/1.1\r\nHost: loc"):
         with socket.create_connection(("127.0.0.1", port), timeout=30) as slow:
@@ -251,7 +251,7 @@ def test_when_learning_fails_it_says_so_and_goes_on_answering(tmp_path, monkeypa
 
 def test_an_error_of_ours_shows_no_traceback(running, monkeypatch):
     service, port = running
-    monkeypatch.setattr(service, "fields", lambda *_: 1 / 0)
+    monkeypatch.setattr(service, "model", lambda: 1 / 0)
     status, answer = post(port, "/v1/predict", {"x": {}})
     assert status == 500 and answer["error"] == {"code": "internal", "message": "an error of this program; its log has the details"}
 

@@ -1,0 +1,100 @@
+"""Requests as bytes to what they mean, by compiled loops; what these leave to Python, `events` reads, with the same result.
+
+That is what is rare: escapes, null, a field without a name, and everything that will be refused.
+"""
+import json
+
+import numpy as np
+
+from linear.features import FeatureError
+from linear.service.events import MOST_EVENTS, MOST_FEATURES, Event, encoded
+from linear.service.packing import packing
+
+FEW = 40                                    # features, of which crosses can make only so many
+
+
+class Reader:
+    """Reads for a model of these options. One thread at a time; reading many lets other threads run meanwhile.
+
+    >>> reader = Reader({})
+    >>> reader.events_of(b'{"id": "ev-7", "x": {"user": "u17"}, "y": true}')[0][:3]
+    ('ev-7', b'{"user":"u17"}', 1)
+    >>> reader.events_of(b'{"id": "ev-8", "y": 3}') is None
+    True
+    """
+
+    def __init__(self, options):
+        import linear.kernels.layout as at
+        from linear.engine import CompiledLearner
+        from linear.kernels.json_text import ROW
+        self.usable = packing(options) is not None
+        self.most = FEW if options.get("crosses") else MOST_FEATURES
+        learner = CompiledLearner(bits=options.get("bits"), all_=options.get("hash") == "all")
+        self._ints = learner.ints
+        self._ints[at.GIVEN] = self.most
+        self._work = np.zeros(3 * (MOST_FEATURES + 1), np.uint64)
+        self._rows = np.zeros(MOST_EVENTS * ROW, np.int64)
+        self.events_of(b'{"id":"a","y":1}')                     # the loops are compiled, or loaded, before anybody waits for them
+
+    def margin(self, model, body):
+        """The margin of a request {"x": {...}}, None where Python has to read it."""
+        if not self.usable or not valid(body):
+            return None
+        try:
+            return model.loops.margin_of_json(body, self.most)
+        except FeatureError:                # beyond all measure; Python says which feature it was
+            return None
+
+    def events_of(self, body):
+        """[the checked Event] of a request's bytes; None where Python has to read it."""
+        from linear.kernels.json_text import ONE_EVENT
+        return self._events(body, ONE_EVENT)
+
+    def batch_of(self, body):
+        """The checked Events of a request {"events": [...]}; None where Python has to read it."""
+        from linear.kernels.json_text import MANY_EVENTS
+        return self._events(body, MANY_EVENTS)
+
+    def _events(self, body, what):
+        from linear.kernels.json_text import ID, ID_END, RAW, RAW_END, X, X_END, Y
+        if (read := self._read(body, what)) is None:
+            return None
+        rows, compact, records = read
+        found = []
+        for row, record in zip(rows, records):
+            x = compact[row[X]:row[X_END]]
+            if row[RAW_END]:                # a number that is not written as Python writes it
+                x = encoded(json.loads(body[row[RAW]:row[RAW_END]]))
+            found.append(Event(body[row[ID]:row[ID_END]].decode(), x, row[Y] or None, record))
+        return found
+
+    def rows_of(self, body):
+        """The records of the rows of a request {"rows": [{"x": {...}}, ...]}; None where Python has to read it."""
+        from linear.kernels.json_text import MANY_ROWS
+        read = self._read(body, MANY_ROWS)
+        return None if read is None else read[2]
+
+    def _read(self, body, what):
+        """(numbers of each event, all features without blanks, record of each event), None where Python has to read it."""
+        from linear.kernels.json_text import ONE_EVENT, RECORD, RECORD_END, ROW, read_event, read_events
+        if not self.usable or not valid(body):
+            return None
+        text = np.frombuffer(body + bytes(16), np.uint8)
+        words, compact = np.empty(len(body) + 16, np.uint64), np.empty(len(body) + 1, np.uint8)
+        read = read_event if what == ONE_EVENT else read_events
+        count = read(text, len(body) + 1, what, self._work, words, compact, self._rows, self._ints)
+        if count < 0:
+            return None
+        rows = self._rows[:count * ROW].reshape(-1, ROW).tolist()
+        kept = words[:max([row[RECORD_END] for row in rows], default=0)].tobytes()
+        return rows, compact.tobytes(), [kept[8 * row[RECORD]:8 * row[RECORD_END]] for row in rows]
+
+
+def valid(body):
+    """Whether bytes are UTF-8."""
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            return False
+    return True
