@@ -198,10 +198,13 @@ def test_same_keeps_the_length(mode, kernel, dilation):
 
 
 # --- layers
-@pytest.mark.parametrize("layer, shape", [(nn.Conv1d(20, 30, 5, groups=2), (30, 10, 5)), (nn.Conv2d(20, 30, (3, 4)), (30, 20, 3, 4)),
-                                          (nn.ConvTranspose1d(20, 30, 5, groups=2), (20, 15, 5)),
-                                          (nn.ConvTranspose2d(20, 30, 3), (20, 30, 3, 3))])
-def test_layers_start_as_in_torch(layer, shape):
+@pytest.mark.parametrize("make, shape", [(lambda: nn.Conv1d(20, 30, 5, groups=2), (30, 10, 5)),
+                                         (lambda: nn.Conv2d(20, 30, (3, 4)), (30, 20, 3, 4)),
+                                         (lambda: nn.ConvTranspose1d(20, 30, 5, groups=2), (20, 15, 5)),
+                                         (lambda: nn.ConvTranspose2d(20, 30, 3), (20, 30, 3, 3))])
+def test_layers_start_as_in_torch(make, shape):
+    tg.seed(0)
+    layer = make()
     assert layer.weight.shape == shape and layer.bias.shape == (30,) and layer.weight.dtype == np.float32
     bound = np.prod(shape[1:]) ** -0.5
     for p in layer.parameters():

@@ -38,9 +38,9 @@ class CharCNN(Module):
     in a batch are computed once. Kim, Jernite, Sontag & Rush 2016 (1508.06615).
 
     >>> words = Alphabet("beer beers wine").encode(["beer", "beers", "beer"])
-    >>> v = CharCNN(20, dim=4, filters=3, widths=(2, 3))(words)
+    >>> v = CharCNN(20, dim=4, filters=30, widths=(2, 3))(words)
     >>> v.shape, bool((v.data[0] == v.data[2]).all()), bool((v.data[0] == v.data[1]).all())
-    ((3, 6), True, False)
+    ((3, 60), True, False)
     """
 
     def __init__(self, n_chars, dim=15, filters=25, widths=(1, 2, 3, 4), highway=1):
