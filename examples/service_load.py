@@ -66,10 +66,10 @@ class Connection(asyncio.Protocol):
             self.send()
 
 
-def post(path, body):
+def posted(path, body):
     """A request as it goes over the wire."""
-    text = json.dumps(body).encode()
-    return (f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n").encode() + text
+    return (f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n").encode() + body
 
 
 async def load(host, port, requests, connections, seconds):
@@ -94,12 +94,22 @@ def run_load(*args):
 
 def teach(url, rate, seed):
     """Send events in batches of 1000, `rate` a second, until this process is ended."""
-    from linear.service.client import Client
-    client, rng, sent, started = Client(url), random.Random(seed), 0, time.monotonic()
+    parts, made = urlsplit(url), ready_made(random.Random(seed))
+    connection, sent, started = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60), 0, time.monotonic()
     while True:
-        client.send([event(f"{seed}-{sent + i}", rng) for i in range(1000)])
-        sent += 1000
+        connection.request("POST", "/v1/events:batch", b'{"events":[%s]}' % b",".join(
+            [b'{"id":"%d-%d",%s}' % (seed, sent + i, next(made)) for i in range(1000)]), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        response.read()
+        if response.status not in (200, 503):
+            raise SystemExit(f"the service answered {response.status}")
+        sent += 1000 * (response.status == 200)                 # 503: it is busy, the same ones come once more
         time.sleep(max(0.0, started + sent / rate - time.monotonic()))
+
+
+def ready_made(rng, count=20_000):
+    """Endlessly, the JSON of some events but for their ids: to make it takes longer than to store it."""
+    return itertools.cycle([json.dumps({"x": features(rng), "y": rng.choice((-1, 1))}).encode()[1:-1] for _ in range(count)])
 
 
 def ask(url, path):
@@ -136,7 +146,7 @@ def measure(url, args, pid=None):
         told = row(name, *run_load(parts.hostname, parts.port, requests, connections, args.seconds), args.seconds, **more)
         return {**told, "service_cpu_us": 1e6 * (cpu_seconds(pid) - used) / max(1, told["requests"])}
     parts, rng = urlsplit(url), random.Random(args.seed)
-    asked = itertools.cycle([post("/v1/predict", {"x": features(rng)}) for _ in range(5000)])
+    asked = itertools.cycle([posted("/v1/predict", json.dumps({"x": features(rng)}).encode()) for _ in range(5000)])
     if "predict" in args.only:
         yield run("predict", asked, args.connections)
     if "predict + learning" in args.only:
@@ -149,8 +159,8 @@ def measure(url, args, pid=None):
         teacher.wait()
         yield told
     if "ingest" in args.only:
-        now = time.time_ns()
-        yield run("ingest", (post("/v1/events", event(f"{now}-{i}", rng)) for i in itertools.count()), args.ingesting)
+        now, made = time.time_ns(), ready_made(rng)
+        yield run("ingest", (posted("/v1/events", b'{"id":"%d-%d",%s}' % (now, i, next(made))) for i in itertools.count()), args.ingesting)
 
 
 def started(folder):

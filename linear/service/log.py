@@ -84,9 +84,15 @@ class SqliteLog:
             known, results, rows = self._known([event.id for event in events]), [], []
             seq = self.last() + 1
             for event in events:
-                result, row = _new_part(event, known.setdefault(event.id, [0, None, 0, None]), seq + len(rows))
+                if event.id in known:
+                    result, row = _new_part(event, known[event.id], seq + len(rows))
+                else:                       # as `_new_part` would have it, at half the price
+                    place, name, x, y, record = seq + len(rows), *event
+                    known[name] = [place if x else 0, x or None, place if y else 0, y]
+                    result, row = Stored(name, "stored", place), Row(place, name, event.kind, x, y, record)
                 results.append(result)
-                rows += [row] if row else []
+                if row:
+                    rows.append(row)
             self._insert(rows)
         self.newest = rows
         return results
@@ -158,11 +164,11 @@ class SqliteLog:
     def _known(self, ids):
         """{id: [number of x, x, number of y, y]} of those ids that are in the log; 0 and None for what is not."""
         known = {}
-        for at, kinds, value in ((0, "('x', 'xy')", "x"), (2, "('y', 'xy')", "y")):
-            for part in _parts(ids):
-                for eid, *found in self._db.execute(
-                        f"SELECT eid, seq, {value} FROM events WHERE kind IN {kinds} AND eid IN ({_marks(part)})", part):
-                    known.setdefault(eid, [0, None, 0, None])[at:at + 2] = found
+        for part in _parts(ids):
+            for eid, at, *found in self._db.execute(
+                    f"SELECT eid, 0, seq, x FROM events WHERE kind IN ('x', 'xy') AND eid IN ({_marks(part)}) UNION ALL "
+                    f"SELECT eid, 2, seq, y FROM events WHERE kind IN ('y', 'xy') AND eid IN ({_marks(part)})", part + part):
+                known.setdefault(eid, [0, None, 0, None])[at:at + 2] = found
         return known
 
     def _insert(self, rows):
@@ -224,7 +230,7 @@ def _new_part(event, known, seq):
                                                 event.y if new_y else None, event.record if new_x else b"")
 
 
-def _parts(items, most=500):
+def _parts(items, most=400):
     return [items[start:start + most] for start in range(0, len(items), most)]
 
 

@@ -34,6 +34,7 @@ class Reader:
         self._ints[at.GIVEN] = self.most
         self._work = np.zeros(3 * (MOST_FEATURES + 1), np.uint64)
         self._rows = np.zeros(MOST_EVENTS * ROW, np.int64)
+        self._room = _room(1 << 14)
         self.events_of(b'{"id":"a","y":1}')                     # the loops are compiled, or loaded, before anybody waits for them
 
     def margin(self, model, body):
@@ -76,18 +77,26 @@ class Reader:
 
     def _read(self, body, what):
         """(numbers of each event, all features without blanks, record of each event), None where Python has to read it."""
-        from linear.kernels.json_text import ONE_EVENT, RECORD, RECORD_END, ROW, read_event, read_events
+        from linear.kernels.json_text import ONE_EVENT, RECORD, RECORD_END, ROW, X_END, read_event, read_events
         if not self.usable or not valid(body):
             return None
-        text = np.frombuffer(body + bytes(16), np.uint8)
-        words, compact = np.empty(len(body) + 16, np.uint64), np.empty(len(body) + 1, np.uint8)
+        size, (text, words, compact) = len(body), self._room
+        if size + 16 > len(text):
+            text, words, compact = self._room = _room(2 * size + 16)
+        text.data[:size], text[size] = body, 0
         read = read_event if what == ONE_EVENT else read_events
-        count = read(text, len(body) + 1, what, self._work, words, compact, self._rows, self._ints)
+        count = read(text, size + 1, what, self._work, words, compact, self._rows, self._ints)
         if count < 0:
             return None
         rows = self._rows[:count * ROW].reshape(-1, ROW).tolist()
         kept = words[:max([row[RECORD_END] for row in rows], default=0)].tobytes()
-        return rows, compact.tobytes(), [kept[8 * row[RECORD]:8 * row[RECORD_END]] for row in rows]
+        written = compact[:max([row[X_END] for row in rows], default=0)].tobytes()
+        return rows, written, [kept[8 * row[RECORD]:8 * row[RECORD_END]] for row in rows]
+
+
+def _room(size):
+    """(text, records, features without blanks) of a request of that many bytes."""
+    return np.zeros(size, np.uint8), np.zeros(size, np.uint64), np.zeros(size, np.uint8)
 
 
 def valid(body):

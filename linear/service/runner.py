@@ -30,7 +30,7 @@ except ImportError:                         # Windows: one writer a directory is
 
 _log = logging.getLogger("linear.service")
 CHUNK = 250                                 # events between two looks at the clock: one or two milliseconds
-NAP, IDLE = 0.003, 0.2                      # seconds: after a few events; where there are none
+NAP, IDLE = 0.01, 0.2                       # seconds: after a few events; where there are none
 GROUP = 1000                                # events in one transaction
 WAITING = 20_000                            # events that may wait for the writer; more are told to come later
 COMMIT_EVENTS, COMMIT_SECONDS, COMMIT_SHARE = 50_000, 5.0, 5     # so often, and at most 1/5 of the time
@@ -125,6 +125,12 @@ def stored_options(path):
         raise DirectoryError(f"{path} is no service's directory: it has no options.json; `serve --dir` makes one") from None
     except ValueError as error:
         raise DirectoryError(f"{path}/options.json cannot be read: {error}") from None
+
+
+def _size(item):
+    """How many rows what waits for the writer can become."""
+    events, _ = item
+    return len(events) if isinstance(events, list) else 1
 
 
 def settle(answers):
@@ -236,14 +242,12 @@ class Runner:
     def _write(self):
         log = self.directory.log()
         while (first := self._next(log)) is not None:
-            group, last = [first], False
-            while sum(len(events) for events, _ in group if isinstance(events, list)) < GROUP and not self._waiting.empty():
-                if (item := self._waiting.get()) is None:
-                    last = True
-                    break
+            group, item, count = [first], first, _size(first)
+            while count < GROUP and not self._waiting.empty() and (item := self._waiting.get()) is not None:
                 group.append(item)
+                count += _size(item)
             self._store_group(log, group)
-            if last:
+            if item is None:
                 break
         log.close()
 
@@ -284,7 +288,7 @@ class Runner:
             self.settle([(future, result, None) for (_, future), result in zip(group, results)])
         finally:
             with self._door:
-                self._queued -= sum(len(order) if isinstance(order, list) else 1 for order, _ in group)
+                self._queued -= sum(map(_size, group))
 
     # ---------------------------------------------------------------- the learner
 
