@@ -7,8 +7,9 @@ Starts a service of its own in a temporary directory (or takes --url), and print
     ingest              32 connections store one event a request, each answered when it is on disk
     ready               how long a service with so many events to replay, and no state file, takes until /readyz says 200
 
-A connection sends its next request when the last one is answered, as wrk does. The client is one Python process: on two cores it
-has one, the service the other, and what else runs there shows in the percentiles.
+A connection sends its next request when the last one is answered. The client is one Python process: on two cores it has one, the
+service the other, and what else runs there shows in the percentiles. With --wrk the predictions are asked for by that program
+(Debian's package wrk), which takes a fifth of the time of ours, so that more is left for the service.
 
     python examples/service_load.py --seconds 10 --json
 """
@@ -107,6 +108,27 @@ def teach(url, rate, seed):
         time.sleep(max(0.0, started + sent / rate - time.monotonic()))
 
 
+def by_wrk(url, bodies, connections, seconds):
+    """`load` for predictions by the program wrk: (a few times that have its percentiles, {status: number}, requests)."""
+    script = """
+        local file, i, bodies, head = io.open(os.getenv("BODIES")), 0, {}, {Host = "localhost", ["Content-Type"] = "application/json"}
+        for line in file:lines() do bodies[#bodies + 1] = wrk.format("POST", "/v1/predict", head, line) end
+        request = function() i = i % #bodies + 1; return bodies[i] end
+        done = function(summary, latency)
+            local at = {}
+            for share = 1, 1000 do at[share] = string.format("%d", latency:percentile(share == 1000 and 100 or share / 10)) end
+            io.write("\\n[", summary.requests, ",", summary.errors.status, ",[", table.concat(at, ","), "]]\\n")
+        end"""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as lua, tempfile.NamedTemporaryFile("w") as lines:
+        lua.write(script.replace("\\\\n", "\\n"))
+        lines.write("\n".join(map(json.dumps, bodies)))
+        lua.flush(), lines.flush()
+        told = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", lua.name, url], capture_output=True, text=True,
+                              check=True, env={**os.environ, "BODIES": lines.name}).stdout
+    requests, errors, at = json.loads(told.strip().splitlines()[-1])
+    return [microseconds / 1e6 for microseconds in at], {200: requests - errors, 0: errors}, requests
+
+
 def ready_made(rng, count=20_000):
     """Endlessly, the JSON of some events but for their ids: to make it takes longer than to store it."""
     return itertools.cycle([json.dumps({"x": features(rng), "y": rng.choice((-1, 1))}).encode()[1:-1] for _ in range(count)])
@@ -143,10 +165,16 @@ def measure(url, args, pid=None):
     """The rows of a running service."""
     def run(name, requests, connections, **more):
         used = cpu_seconds(pid)
-        told = row(name, *run_load(parts.hostname, parts.port, requests, connections, args.seconds), args.seconds, **more)
+        if args.wrk and requests is asked:
+            times, statuses, count = by_wrk(url, bodies, connections, args.seconds)
+            more = {**more, "requests": count, "per_second": count / args.seconds}
+        else:
+            times, statuses = run_load(parts.hostname, parts.port, requests, connections, args.seconds)
+        told = row(name, times, statuses, args.seconds, **more)
         return {**told, "service_cpu_us": 1e6 * (cpu_seconds(pid) - used) / max(1, told["requests"])}
     parts, rng = urlsplit(url), random.Random(args.seed)
-    asked = itertools.cycle([posted("/v1/predict", json.dumps({"x": features(rng)}).encode()) for _ in range(5000)])
+    bodies = [{"x": features(rng)} for _ in range(5000)]
+    asked = itertools.cycle([posted("/v1/predict", json.dumps(body).encode()) for body in bodies])
     if "predict" in args.only:
         yield run("predict", asked, args.connections)
     if "predict + learning" in args.only:
@@ -209,6 +237,7 @@ def main(argv=None):
     parser.add_argument("--events", type=int, default=1_000_000, help="in the log of the service that is to become ready")
     parser.add_argument("--only", nargs="+", default=ROWS[:3], choices=ROWS, metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--wrk", action="store_true", help="have the program wrk ask for the predictions")
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
     parser.add_argument("--teach", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)

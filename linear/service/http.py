@@ -26,6 +26,7 @@ from linear.service.web import BATCH_BODY, TEXT, Endpoint, Refused, Route, shape
 from linear.svm import HingeSVM
 
 TURN = 50                                   # events or predictions between two looks at other requests
+_quoted = json.encoder.encode_basestring_ascii
 MOST_CROSSED = 1 << 16                      # features of one event by crosses; what FEW make by three is below that
 PART, SHORT = 250, 8 << 10                  # rows predicted in one go; bytes of JSON that are read while others wait
 LEARN_WAIT = 30.0                           # seconds that ?wait=learned waits at most
@@ -174,7 +175,8 @@ async def predict_batch(service, call):
             margins.append(_margin(model, service.fields(x, f"rows[{i}].x")))
             if i % TURN == TURN - 1:
                 await asyncio.sleep(0)
-    return {"results": [{"margin": margin, "label": 1 if margin > 0 else -1} for margin in margins], "seq": seq, "model": name}
+    rows = ",".join([f'{{"margin":{margin!r},"label":{1 if margin > 0 else -1}}}' for margin in margins])
+    return f'{{"results":[{rows}],"seq":{seq},"model":"{name}"}}'.encode()
 
 
 async def explain(service, call):
@@ -219,8 +221,9 @@ async def events(service, call):
             if i % TURN == TURN - 1:
                 await asyncio.sleep(0)
     stored = await service.stored(found)
-    return {"results": [row._asdict() for row in stored],
-            **await _learned(service, wait, max((row.seq for row in stored), default=0))}
+    learned = await _learned(service, wait, max((row.seq for row in stored), default=0))
+    rows = ",".join([f'{{"id":{_quoted(name)},"status":"{status}","seq":{seq}}}' for name, status, seq in stored])
+    return b'{"results":[%s]%s}' % (rows.encode(), b',"learned":%s' % json.dumps(learned["learned"]).encode() if learned else b"")
 
 
 async def command(service, call):
