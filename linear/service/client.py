@@ -38,10 +38,13 @@ class Client:
         self._connection, self._prefix, self.tries = kind(parts.hostname, parts.port, timeout=timeout), parts.path.rstrip("/"), tries
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
 
-    def predict(self, x):
-        """{margin, label, seq, model} for one dictionary of features; of a list of them, a list of {margin, label}."""
+    def predict(self, x, id=None):
+        """{margin, label, seq, model} for one dictionary of features; of a list of them, a list of {margin, label}.
+
+        `id` names the event that the features are of: when its label is sent, this prediction counts in the score as served.
+        """
         if isinstance(x, dict):
-            return self.ask("POST", "/v1/predict", {"x": x})
+            return self.ask("POST", "/v1/predict", {"x": x} if id is None else {"x": x, "id": id})
         return self._in_parts("/v1/predict:batch", "rows", [{"x": row} for row in x])
 
     def send(self, events):

@@ -21,6 +21,7 @@ from linear.service.packing import Packer, packed_margins, packing
 from linear.service.reading import FEW, Reader
 from linear.service.registry import LIVE, SAMPLE, Registry
 from linear.service.runner import settle
+from linear.service.served import Served, share_of
 from linear.service.shadow import Shadow, changed_options
 from linear.service.web import BATCH_BODY, TEXT, Endpoint, Refused, Route, shape
 from linear.svm import HingeSVM
@@ -41,15 +42,19 @@ class Service:
         runner.settle = _settle
         self.packer = Packer(runner.directory.options) if packing(runner.directory.options) else None
         self.registry, self.shadow = Registry(runner.directory.path / "models"), None
+        self.served = Served()
         self.crosses = parse_crosses(runner.directory.options["crosses"])
         self._digested, self._digesting = None, asyncio.Lock()
         self._pool, self._reading = ThreadPoolExecutor(1, "digest"), ThreadPoolExecutor(1, "reading")
         self.reader, self._its_reader = Reader(runner.directory.options), Reader(runner.directory.options)
         self.openapi = json.dumps(described(ROUTES)).encode()
 
-    def model(self):
-        """(model, seq, name) of what answers now."""
-        if version := self.registry.active:
+    def model(self, name=None):
+        """(model, seq, name) of what answers now, or for the event of that id."""
+        registry, version = self.registry, self.registry.active
+        if name is not None and registry.split and share_of(name) < registry.split[1]:
+            version = registry.other
+        if version:
             return version.model, version.seq, version.name
         fold = self.runner.snapshot
         return fold.model, fold.position, LIVE
@@ -114,7 +119,15 @@ class Service:
 
     def stored(self, events):
         """A Future of the `Stored` results of events, set when they are on disk."""
-        return self.runner.append(events, asyncio.get_running_loop().create_future())
+        future = self.runner.append(events, asyncio.get_running_loop().create_future())
+        if self.served:
+            future.add_done_callback(lambda future: self._judge(events, future))
+        return future
+
+    def _judge(self, events, future):
+        for event, stored in zip(events, () if future.cancelled() or future.exception() else future.result()):
+            if event.y and stored.status == "stored":
+                self.served.judge(event.id, event.y)
 
     async def append(self, events):
         """`stored`, awaited."""
@@ -147,12 +160,20 @@ class Service:
 # ---------------------------------------------------------------- handlers
 
 def predict_at_once(service, body):
-    """One prediction, from what is published now."""
+    """One prediction, from what is published now; with an id it is remembered, to be compared with the label."""
     model, seq, name = service.model()
     margin = service.reader.margin(model, body)
     if margin is None:
-        x, = _only(decoded(body), "x")
-        margin = _margin(model, service.fields(x))
+        asked = decoded(body)
+        if isinstance(asked, dict) and "id" in asked:
+            x, event = _only(asked, "x", "id")
+            checks.event({"id": event, "y": 1})
+            model, seq, name = service.model(event)
+            margin = _margin(model, service.fields(x))
+            service.served.give(event, margin, name)
+        else:
+            x, = _only(asked, "x")
+            margin = _margin(model, service.fields(x))
     return f'{{"margin":{margin!r},"label":{1 if margin > 0 else -1},"seq":{seq},"model":"{name}"}}'.encode()
 
 
@@ -240,7 +261,7 @@ async def stats(service, call):
     return {"learned": fold.counts.learned, "seq": fold.position, "state_sha256": digest, "stored": service.runner.stored,
             "committed": service.runner.committed, "learner_lag": lag, "durable_lag": durable_lag,
             "progressive_zero_one": totals.zero_one, "progressive_hinge": totals.hinge, "recent_error": fold.recent_error,
-            "weights": len(fold.model.weights), "pending": len(fold.pending), "marks": fold.marks, **asdict(fold.counts),
+            "as_served": service.served.told(), "weights": len(fold.model.weights), "pending": len(fold.pending), "marks": fold.marks, **asdict(fold.counts),
             "model": service.model()[2], "uptime": time.time() - service.started, "alarm": service.runner.alarm}
 
 
@@ -251,9 +272,10 @@ async def model(service, call):
 
 
 async def models(service, call):
-    """The versions, which one answers, which did before, and what has come of the shadow."""
+    """The versions, which one answers, which did before, and what has come of the split and the shadow."""
     registry = service.registry
     return {"active": registry.history[-1], "history": registry.history, "models": [LIVE, *registry.names()],
+            "split": dict(zip(("model", "share"), registry.split)) if registry.split else None, "as_served": service.served.told(),
             "shadow": service.shadow.told() if service.shadow else None}
 
 
@@ -274,6 +296,15 @@ async def rollback(service, call):
     """Let the model answer that did before this one, which must be the one that answers now."""
     _only(call.body)
     return {"model": await _changed(service, service.registry.rollback, call.params["v"])}
+
+
+async def split(service, call):
+    """Let a version answer for a share of the ids of /v1/predict, always the same ones; a share of 0 ends that."""
+    share, = _only(call.body, "share")
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+        raise Invalid(f"share {checks.shown(share)} is no number from 0 to 1", "share")
+    await _changed(service, lambda name: service.registry.divide(name, share), call.params["v"])
+    return {"model": call.params["v"], "share": share}
 
 
 async def shadow(service, call):
@@ -399,7 +430,8 @@ async def _learned(service, wait, seq):
 # ---------------------------------------------------------------- the table, and what serves it
 
 ROUTES = (
-    Route("POST", "/v1/predict", "predict", predict, "Predict the label of one example.", "Example", "Prediction", at_once=predict_at_once),
+    Route("POST", "/v1/predict", "predict", predict, "Predict the label of one example.", "Asked", "Prediction",
+          at_once=predict_at_once),
     Route("POST", "/v1/predict:batch", "predict", predict_batch, "Predict up to 1000 rows from one snapshot.", "Rows", "Predictions",
           limit=BATCH_BODY),
     Route("POST", "/v1/explain", "predict", explain, "A margin as the sum of its features' contributions.", "Example", "Explanation"),
@@ -414,6 +446,7 @@ ROUTES = (
     Route("POST", "/v1/models/{v}:activate", "admin", activate, "Let this model answer; live is the one that learns.", "Nothing", "Named",
           (404, 409)),
     Route("POST", "/v1/models/{v}:rollback", "admin", rollback, "Let the model before this one answer.", "Nothing", "Named", (404, 409)),
+    Route("POST", "/v1/models/{v}:split", "admin", split, "Let this model answer for a share of the ids.", "Share", "Split", (404, 409)),
     Route("POST", "/v1/models/{v}:shadow", "admin", shadow, "Compare a learner with other options on the same events.", "Changes",
           "Shadow", (404, 409)),
     Route("GET", "/v1/openapi.json", "", openapi, "This description.", answer="Anything"),

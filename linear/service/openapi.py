@@ -30,6 +30,7 @@ _WAITED = {"type": "boolean", "description": "with ?wait=learned: whether it was
 SCHEMAS = {
     "Features": _FEATURES,
     "Example": _object("x", x=_ref("Features")),
+    "Asked": _object("x", x=_ref("Features"), id={**_ID, "description": "of the event whose label will come: for the score as served"}),
     "Rows": _object("rows", rows=_list(_ref("Example"))),
     "Prediction": _object("margin label seq model", margin=_NUMBER, label=_LABEL, seq=_INTEGER, model=_TEXT),
     "Predictions": _object("results seq model", results=_list(_object("margin label", margin=_NUMBER, label=_LABEL)), seq=_INTEGER,
@@ -48,10 +49,14 @@ SCHEMAS = {
                           _object("command drift", command={"const": "policy"}, drift={"enum": list(POLICIES)})]},
     "Ordered": _object("command seq", command=_TEXT, seq=_INTEGER, learned=_WAITED),
     "Stats": {"type": "object", "required": ["learned", "seq", "state_sha256"],
-              "properties": {"learned": _INTEGER, "seq": _INTEGER, "state_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}}},
+              "properties": {"learned": _INTEGER, "seq": _INTEGER, "state_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                             "as_served": _ref("Served")}},
     "Model": _object("model seq weights options", model=_TEXT, seq=_INTEGER, weights=_INTEGER, options={"type": "object"}),
-    "Models": _object("active history models shadow", active=_TEXT, history=_list(_TEXT), models=_list(_TEXT),
-                      shadow={"type": ["object", "null"]}),
+    "Models": _object("active history models split as_served shadow", active=_TEXT, history=_list(_TEXT), models=_list(_TEXT),
+                      split={"type": ["object", "null"]}, as_served=_ref("Served"), shadow={"type": ["object", "null"]}),
+    "Served": {"type": "object", "additionalProperties": _object("labelled zero_one", labelled=_INTEGER, zero_one=_NUMBER)},
+    "Share": _object("share", share={"type": "number", "minimum": 0, "maximum": 1}),
+    "Split": _object("model share", model=_TEXT, share=_NUMBER),
     "Nothing": _object(""),
     "Named": _object("model", model=_TEXT),
     "Changes": _object("options", options={"type": ["object", "null"], "description": "of HingeSVM, such as rule and lr; null: no shadow"}),
@@ -59,6 +64,21 @@ SCHEMAS = {
     "Status": {"type": "object", "properties": {"status": _TEXT}, "required": ["status"]},
     "Error": _object("error", error=_object("code message", code=_TEXT, message=_TEXT, field=_TEXT)),
     "Anything": {"type": "object"},
+}
+
+
+# what the dashboard serves beside its page
+_REFUSED = {str(status): {"$ref": "#/components/responses/Error"} for status in (401, 403, 429, 503)}
+PAGE = {
+    "/v1/stream": {"get": {
+        "operationId": "stream", "summary": "Server-sent events once a second: the service in numbers; Last-Event-ID asks for those missed.",
+        "security": [{"bearer": []}],
+        "responses": {"200": {"description": "OK", "content": {"text/event-stream": {"schema": {"type": "string"}}}}, **_REFUSED}}},
+    "/sign-in": {"post": {
+        "operationId": "sign_in", "summary": "Take a token from the dashboard's form, and give it back as a cookie for this origin.", "security": [],
+        "requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": _object("token", token=_TEXT)}}},
+        "responses": {"303": {"description": "Go to the dashboard."}, "401": {"description": "The form again: no such token."},
+                      **{status: _REFUSED[status] for status in ("403", "429", "503")}}}},
 }
 
 
@@ -80,6 +100,6 @@ def described(routes):
             operation["parameters"] = parameters
         paths.setdefault(route.path, {})[route.method.lower()] = operation
     error = {"description": "Why not.", "content": {"application/json": {"schema": _ref("Error")}}}
-    return {"openapi": "3.1.0", "info": {"title": "linear serve", "version": "1"}, "paths": paths,
+    return {"openapi": "3.1.0", "info": {"title": "linear serve", "version": "1"}, "paths": {**paths, **PAGE},
             "components": {"schemas": SCHEMAS, "responses": {"Error": error},
                            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}}}

@@ -1,7 +1,8 @@
 """Models that stay as they are: frozen versions, and which one answers.
 
     models/v<seq>-<hash8>/model, about.json     written once, never changed: the model at event seq, and a sample of margins
-    models/pointer.json                         {"history": ["live", "v120-0a1b2c3d"], "shadow": null}; the last one answers
+    models/pointer.json                         {"history": ["live", "v120-0a1b2c3d"], "shadow": null, "split": null}; the last
+                                                one answers, and a split ["v90-4e5f6a7b", 0.1] that share of the ids in its place
 
 The pointer is swapped by a rename, the model that answers by one assignment: requests on their way end with the old one.
 """
@@ -44,9 +45,9 @@ class Registry:
         self.folder, self.active = Path(folder), None
         pointer = self.folder / "pointer.json"
         found = json.loads(pointer.read_text(encoding="utf-8")) if pointer.exists() else {}
-        self.history, self.shadow = found.get("history", [LIVE]), found.get("shadow")
-        if self.history[-1] != LIVE:
-            self.active = self.load(self.history[-1])
+        self.history, self.shadow, self.split = found.get("history", [LIVE]), found.get("shadow"), found.get("split")
+        self.active = self._loaded(self.history[-1])
+        self.other = self._loaded(self.split[0]) if self.split else None
 
     def names(self):
         """The versions, the oldest first."""
@@ -80,24 +81,34 @@ class Registry:
 
     def activate(self, name):
         """Let the model of that name answer."""
-        active = None if name == LIVE else self.load(name)
-        self._point([*self.history, name][-KEPT:], self.shadow)
+        active = self._loaded(name)
+        self._point(history=[*self.history, name][-KEPT:])
         self.active = active
 
     def rollback(self, name):
         """Let the one answer that did before `name`, which must be the one that answers now (else ValueError); returns its name."""
         if name != self.history[-1] or len(self.history) < 2:
             raise ValueError(f"model {name!r} does not answer now, or none did before it; {self.history[-1]!r} answers")
-        active = None if self.history[-2] == LIVE else self.load(self.history[-2])
-        self._point(self.history[:-1], self.shadow)
+        active = self._loaded(self.history[-2])
+        self._point(history=self.history[:-1])
         self.active = active
         return self.history[-1]
 
     def set_shadow(self, options):
         """Remember the options of the shadow, None for no shadow."""
-        self._point(self.history, options)
+        self._point(shadow=options)
 
-    def _point(self, history, shadow):
+    def divide(self, name, share):
+        """Let the model of that name answer for a share of the ids; none of them ends that."""
+        other = self._loaded(name)
+        self._point(split=[name, share] if share else None)
+        self.other = other
+
+    def _loaded(self, name):
+        return None if name == LIVE else self.load(name)
+
+    def _point(self, **changes):
+        told = {"history": self.history, "shadow": self.shadow, "split": self.split, **changes}
         self.folder.mkdir(parents=True, exist_ok=True)
-        replace_file(self.folder / "pointer.json", json.dumps({"history": history, "shadow": shadow}).encode())
-        self.history, self.shadow = history, shadow
+        replace_file(self.folder / "pointer.json", json.dumps(told).encode())
+        self.history, self.shadow, self.split = told.values()

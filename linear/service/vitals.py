@@ -67,7 +67,7 @@ def texts(service, now, lately, minute):
         "checkpoint": f"{seconds(max(1.0, time.monotonic() - runner.committed_at))} ago", "weights": f"{len(fold.model.weights):,}",
         "marks": plural(fold.adwin.detections + fold.hinkley.detections, "time"),
         "last_mark": f"at event {max(found):,}" if (found := [seq for seq, name in fold.marks if name != SWAP]) else NONE,
-        "challenger": contest(fold),
+        "challenger": contest(fold), "as_served": as_served(service.served.told()),
         "model": service.model()[2],
         "uptime": seconds(time.time() - service.started), "rule": described(fold.model.options), "build": BUILD,
         "alarm": str(runner.failure or runner.refusing or runner.alarm or "")}
@@ -124,6 +124,15 @@ def contest(fold):
     if fold.challenger:
         return f"{fold.challenger.better:,} better, {fold.challenger.worse:,} worse"
     return "off" if fold.policy == ALERT else "ready"
+
+
+def as_served(told):
+    """Accuracy of the predictions that were given for an id, by model.
+
+    >>> as_served({"live": {"labelled": 1200, "zero_one": 0.25}}), as_served({})
+    ('75.0 % of 1,200 by live', '–')
+    """
+    return ", ".join(f"{percent(1 - score['zero_one'])} of {score['labelled']:,} by {name}" for name, score in told.items()) or NONE
 
 
 def described(options):

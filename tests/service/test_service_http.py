@@ -18,7 +18,9 @@ from linear.service.fold import Fold
 from linear.service.guard import Guard, TokenError, new_token, read_tokens
 from linear.service.http import ROUTES, Service, application
 from linear.service.openapi import SCHEMAS, described
+from linear.service.registry import Registry
 from linear.service.runner import Directory, Runner
+from linear.service.served import share_of
 from linear.service.serving import configured
 
 OPTIONS = {"crosses": "user*tags"}
@@ -335,13 +337,37 @@ def test_models_are_frozen_activated_and_rolled_back(tmp_path):
         assert post(port, f"/v1/models/{name}:rollback", {}) == (200, {"model": "live"})
         assert post(port, "/v1/predict", {"x": x})[1] == now
         listed = ask(port, "GET", "/v1/models")[1]
-        assert listed == {"active": "live", "history": ["live"], "models": ["live", name], "shadow": None}
+        assert listed == {"active": "live", "history": ["live"], "models": ["live", name], "split": None, "as_served": {}, "shadow": None}
         model = tmp_path / "dir" / "models" / name / "model"
         other = HingeSVM(**OPTIONS)
         other.save(model)                                             # whole, but another one: the self-test finds it
         status, answer = post(port, f"/v1/models/{name}:activate", {})
         assert status == 409 and "self-test" in answer["error"]["message"]
         assert post(port, "/v1/predict", {"x": x})[1] == now
+
+
+def test_a_split_is_by_id_and_scores_are_as_served(running, tmp_path):
+    service, port = running
+    post(port, "/v1/events:batch?wait=learned", {"events": [{"id": f"{i}", "x": {"u": "a"}, "y": 1} for i in range(30)]})
+    name = post(port, "/v1/models", {})[1]["model"]
+    for _ in range(2):                      # from now on the live model errs, and the frozen one does not
+        post(port, "/v1/events:batch?wait=learned", {"events": [{"id": f"{name}{_}{i}", "x": {"u": "a"}, "y": -1} for i in range(60)]})
+    assert post(port, f"/v1/models/{name}:split", {"share": 0.3})[:2] == (200, {"model": name, "share": 0.3})
+    asked = [(f"id-{i}", post(port, "/v1/predict", {"x": {"u": "a"}, "id": f"id-{i}"})[1]) for i in range(100)]
+    assert {answer["model"] for _, answer in asked} == {"live", name} and 15 <= sum(answer["model"] == name for _, answer in asked) <= 45
+    for event, answer in asked:             # the same id, the same model; without an id, the one that answers
+        assert (answer["model"] == name) == (share_of(event) < 0.3) and answer["label"] == (1 if answer["model"] == name else -1)
+    assert post(port, "/v1/predict", {"x": {"u": "a"}})[1]["model"] == "live"
+    assert ask(port, "GET", "/v1/stats")[1]["as_served"] == {}
+    post(port, "/v1/events:batch", {"events": [{"id": event, "y": 1} for event, _ in asked]})
+    post(port, "/v1/events:batch", {"events": [{"id": event, "y": 1} for event, _ in asked]})          # duplicates count once
+    split = sum(answer["model"] == name for _, answer in asked)
+    assert ask(port, "GET", "/v1/models")[1]["as_served"] == {name: {"labelled": split, "zero_one": 0.0},
+                                                              "live": {"labelled": 100 - split, "zero_one": 1.0}}
+    assert Registry(service.runner.directory.path / "models").split == [name, 0.3]
+    assert post(port, f"/v1/models/{name}:split", {"share": 0})[0] == 200 and ask(port, "GET", "/v1/models")[1]["split"] is None
+    assert post(port, "/v1/models/v9-00000000:split", {"share": 0.5})[0] == 404 and post(port, "/v1/models/live:split", {"share": 2})[0] == 400
+    assert post(port, "/v1/predict", {"x": {}, "id": 7})[0] == 400
 
 
 def test_a_shadow_is_compared_event_by_event(tmp_path):
@@ -402,13 +428,13 @@ def test_openapi_is_the_table_and_the_answers_fit_it(running):
     document = ask(port, "GET", "/v1/openapi.json")[1]
     assert document == json.loads(json.dumps(described(ROUTES))) and document["openapi"] == "3.1.0"
     assert {(method.upper(), path) for path, methods in document["paths"].items() for method in methods} == {
-        (route.method, route.path) for route in ROUTES}
+        ("GET", "/v1/stream"), ("POST", "/sign-in"), *((route.method, route.path) for route in ROUTES)}
     for ref in set(_refs(document)):
         part = document
         for name in ref.removeprefix("#/").split("/"):
             part = part[name]
     name = post(port, "/v1/models", {})[1]["model"]
-    bodies = {"Example": {"x": made[0]["x"]}, "Rows": {"rows": [{"x": {}}]}, "Event": {"id": "new", "y": True},
+    bodies = {"Example": {"x": made[0]["x"]}, "Asked": {"x": made[0]["x"], "id": "asked"}, "Share": {"share": 0.5}, "Rows": {"rows": [{"x": {}}]}, "Event": {"id": "new", "y": True},
               "Events": {"events": [{"id": "newer", "x": {"a": 1, "b": {"c": 2.5}, "d": None, "e": False}}]},
               "Command": {"command": "reset"}, "Nothing": {}, "Changes": {"options": None}}
     for route in sorted(ROUTES, key=lambda route: route.path.endswith("rollback")):
