@@ -206,14 +206,14 @@ def started(folder):
 def replaying(events, seed):
     """The row of a service that finds so many events in its log, and no state."""
     from linear.service.events import event as checked
-    from linear.service.packing import Packer
+    from linear.service.reading import Reader
     from linear.service.runner import Directory
     folder, rng = tempfile.mkdtemp(), random.Random(seed)
     try:
         with Directory(folder, {"crosses": "user*tags"}) as directory:
-            log, pack = directory.log(), Packer(directory.options)
+            log, reader = directory.log(), Reader(directory.options)
             for start in range(0, events, 10_000):
-                log.append([checked(event(start + i, rng), pack=pack) for i in range(min(10_000, events - start))])
+                log.append([checked(event(start + i, rng), pack=reader.record) for i in range(min(10_000, events - start))])
             log.close()
         process, url, seconds = started(folder)
         begun = time.monotonic()

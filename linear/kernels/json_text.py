@@ -21,7 +21,7 @@ EVENTS, ROWS = (np.frombuffer(word, np.uint8) for word in (b'"events"', b'"rows"
 (ONE_EVENT, MANY_EVENTS, MANY_ROWS) = range(3)                         # what a request holds
 QUOTES, SPACES = np.uint64(QUOTE) * ONES, np.uint64(BLANK) * ONES
 # JSON's words as 4 bytes, and the names that Python's words make
-TRUE, FALS = (np.uint64(int.from_bytes(word, "little")) for word in (b"true", b"fals"))
+TRUE, FALS, NULL = (np.uint64(int.from_bytes(word, "little")) for word in (b"true", b"fals", b"null"))
 TRUE_NAME, FALSE_NAME = (np.uint64(int.from_bytes(word, "little")) for word in (b"True", b"False"))
 LONGEST = 500                                  # bytes of a field and a name; up to 1024 characters, escapes counted, is left to Python
 LONGEST_ID = 128
@@ -179,6 +179,8 @@ def value_of(text, p, start, end, field, ints, keys, values, count):
                 if text[p] != QUOTE:
                     return p, SLOW, True
         return p + 1, count if text[p] == CLOSE else SLOW, count > first
+    if load64(text, p) & LOW32 == NULL:        # a field without features is as good as none
+        return p + 4, count, True
     true = truth(text, p)
     if true == 0 or bits or count == ints[at.ROOM]:
         return p, SLOW, True

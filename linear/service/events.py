@@ -59,8 +59,10 @@ def decoded(body):
         raise Invalid(f"not JSON: {error.msg} at character {error.pos + 1}") from None
 
 
-def event(item, where="", pack=lambda fields: b""):
-    """The Event of a decoded object, with the record that `pack` makes of its fields; Invalid, naming the field, for anything else.
+def event(item, where="", check=lambda fields, where: None, pack=lambda x: b""):
+    """The Event of a decoded object, with the record that `pack` makes of its features; Invalid, naming the field, for anything else.
+
+    `check` may refuse its fields for reasons of its own.
 
     >>> event({"id": "ev-7", "x": {"user": "u17"}, "y": True})
     Event(id='ev-7', x=b'{"user":"u17"}', y=1, record=b'')
@@ -76,8 +78,9 @@ def event(item, where="", pack=lambda fields: b""):
     y = label(item["y"], dot + "y") if "y" in item else None
     x = record = b""
     if "x" in item:
-        record = pack(features(item["x"], dot + "x"))
+        check(features(item["x"], dot + "x"), dot + "x")
         x = encoded(item["x"])
+        record = pack(x)
     elif y is None:
         raise Invalid("an event needs x (features), y (label) or both", where)
     return Event(name, x, y, record)

@@ -17,7 +17,7 @@ from linear.service.events import Invalid, decoded
 from linear.service.explain import explained
 from linear.service.metrics import Metrics
 from linear.service.openapi import described
-from linear.service.packing import Packer, packed_margins, packing
+from linear.service.packing import packed_margins
 from linear.service.reading import FEW, Reader
 from linear.service.registry import LIVE, SAMPLE, Registry
 from linear.service.runner import settle
@@ -40,7 +40,6 @@ class Service:
     def __init__(self, runner, guard):
         self.runner, self.guard, self.metrics, self.started = runner, guard, Metrics(), time.time()
         runner.settle = _settle
-        self.packer = Packer(runner.directory.options) if packing(runner.directory.options) else None
         self.registry, self.shadow = Registry(runner.directory.path / "models"), None
         self.served = Served()
         self.crosses = parse_crosses(runner.directory.options["crosses"])
@@ -106,10 +105,7 @@ class Service:
 
     def event(self, item, where=""):
         """The checked Event of a request's item."""
-        def pack(fields):
-            self.check_size(fields, f"{where}.x" if where else "x")
-            return self.packer(fields) if self.packer else b""
-        return checks.event(item, where, pack)
+        return checks.event(item, where, self.check_size, self.reader.record)
 
     async def reads(self, read, body):
         """read(reader, body), done by another thread where it takes long; loops do not hold the interpreter's lock."""

@@ -1,12 +1,13 @@
 """Requests as bytes to what they mean, by compiled loops; what these leave to Python, `events` reads, with the same result.
 
-That is what is rare: escapes, null, a field without a name, and everything that will be refused.
+That is what is rare: escapes, a field without a name, and everything that will be refused.
 """
 import json
 
 import numpy as np
 
 from linear.features import FeatureError
+from linear.kernels.layout import GIVEN
 from linear.service.events import MOST_EVENTS, MOST_FEATURES, Event, encoded
 from linear.service.packing import packing
 
@@ -24,14 +25,13 @@ class Reader:
     """
 
     def __init__(self, options):
-        import linear.kernels.layout as at
         from linear.engine import CompiledLearner
         from linear.kernels.json_text import ROW
         self.usable = packing(options) is not None
         self.most = FEW if options.get("crosses") else MOST_FEATURES
         learner = CompiledLearner(bits=options.get("bits"), all_=options.get("hash") == "all")
         self._ints = learner.ints
-        self._ints[at.GIVEN] = self.most
+        self._ints[GIVEN] = self.most
         self._work = np.zeros(3 * (MOST_FEATURES + 1), np.uint64)
         self._rows = np.zeros(MOST_EVENTS * ROW, np.int64)
         self._room = _room(1 << 14)
@@ -68,6 +68,14 @@ class Reader:
                 x = encoded(json.loads(body[row[RAW]:row[RAW_END]]))
             found.append(Event(body[row[ID]:row[ID_END]].decode(), x, row[Y] or None, record))
         return found
+
+    def record(self, x):
+        """The record of features that were checked, as the log keeps them; b"" where the loops leave them to Python."""
+        from linear.kernels.json_text import ONE_EVENT
+        self._ints[GIVEN] = MOST_FEATURES
+        read = self._read(b'{"id":"a","x":%s}' % x, ONE_EVENT)
+        self._ints[GIVEN] = self.most
+        return read[2][0] if read else b""
 
     def rows_of(self, body):
         """The records of the rows of a request {"rows": [{"x": {...}}, ...]}; None where Python has to read it."""

@@ -5,12 +5,12 @@ import random
 import pytest
 from test_service_core import OPTIONS, some_events
 
-from linear.features import fields_of
 from linear.service import packing as packings
 from linear.service.events import Event, event
 from linear.service.fold import Fold
 from linear.service.log import SqliteLog, Tail
-from linear.service.packing import Packer, packing
+from linear.service.packing import packing
+from linear.service.reading import Reader
 
 ODD = [{}, {"user": "a\nb"}, {"a=b": "c*d\\"}, {"": "x"}, {"": ["x=1", "y"]}, {"u": {"k": 2.5, "z": 0}}, {"e": []}, {"t": [" lead", "trail "]},
        {"n": 1e30}, {"n": -1e30, "m": 1e49}, {"n": 1e-45}, {"user": "é中", "tags": ["😀"]}, {"tags": ["1", "02"]}, {"x:y": "p:q"}, {"b": True},
@@ -22,8 +22,8 @@ def histories(folder, options, seed=0):
     rng, made = random.Random(seed), some_events(300, seed)
     for i, x in enumerate(ODD * 2):
         made.insert(rng.randrange(len(made)), event({"id": f"odd{i}", "x": x, "y": rng.choice((-1, 1))}))
-    pack = Packer(options)
-    packed = [e._replace(record=pack(fields_of(json.loads(e.x)))) if e.x else e for e in made]
+    pack = Reader(options).record
+    packed = [e._replace(record=pack(e.x)) if e.x else e for e in made]
     logs = SqliteLog(folder / "packed.db", packing=packing(options)), SqliteLog(folder / "plain.db")
     for log, events in zip(logs, (packed, made)):
         log.append(events)
@@ -71,9 +71,9 @@ def test_records_of_another_hash_are_left_alone(tmp_path):
 
 def test_an_empty_model_takes_records():
     """A learner without weights has length 0, and is there nevertheless."""
-    pack = Packer({})
+    pack = Reader({}).record
     fold = Fold({})
-    fold._learn([(1, 1, b"not read", pack(fields_of({"user": "ann"}))), (2, -1, b"not read", pack(fields_of({"user": "bob"})))])
+    fold._learn([(1, 1, b"not read", pack(b'{"user":"ann"}')), (2, -1, b"not read", pack(b'{"user":"bob"}'))])
     assert fold.counts.learned == 2 and len(fold.model.weights) == 3
 
 
@@ -81,9 +81,9 @@ def test_an_empty_model_takes_records():
 
 def test_the_tail_reads_what_the_log_holds(tmp_path, monkeypatch):
     monkeypatch.setattr("linear.service.log.KEPT", 50)
-    writer, tail = SqliteLog(tmp_path / "log.db", packing=packing(OPTIONS)), Tail(tmp_path / "log.db", packing(OPTIONS))
-    pack, rng, made = Packer(OPTIONS), random.Random(0), some_events(300)
-    made = [e._replace(record=pack(fields_of(json.loads(e.x)))) if e.x else e for e in made]
+    writer, tail = SqliteLog(tmp_path / "log.db", packing=packing(OPTIONS)), Tail(SqliteLog(tmp_path / "log.db", packing=packing(OPTIONS)))
+    pack, rng, made = Reader(OPTIONS).record, random.Random(0), some_events(300)
+    made = [e._replace(record=pack(e.x)) if e.x else e for e in made]
     for start in range(0, len(made), 7):
         writer.append(made[start:start + 7])
         if start != 140:                    # a gap, as where the writer was cut short
