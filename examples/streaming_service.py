@@ -81,7 +81,7 @@ def play(client, parts, count, seconds, told):
         batch.append((event, sent))
         if len(batch) < BATCH:
             continue
-        told["window"] += [client.predict(event["x"])["label"] == event["y"] for event, _ in batch]
+        told["window"] += [client.predict(event["x"], event["id"])["label"] == event["y"] for event, _ in batch]
         client.send([item for _, items in batch for item in items])
         done += len(batch)
         batch = []
