@@ -383,10 +383,12 @@ def checked_order(order, options):
 
 
 def _settle(answers):
-    """`runner.settle` for futures of an event loop, which is woken once for all of them."""
-    loop = answers[0][0].get_loop()
-    if not loop.is_closed():                # else those who waited are gone
-        loop.call_soon_threadsafe(settle, answers)
+    """`runner.settle` for futures of an event loop, which is woken once for all of them, and for those of threads."""
+    settle([answer for answer in answers if not isinstance(answer[0], asyncio.Future)])
+    if ours := [answer for answer in answers if isinstance(answer[0], asyncio.Future)]:
+        loop = ours[0][0].get_loop()
+        if not loop.is_closed():            # else those who waited are gone
+            loop.call_soon_threadsafe(settle, ours)
 
 
 def _margin(model, fields):

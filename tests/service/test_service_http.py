@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 
 from linear import HingeSVM
+from linear.service import events as checks
 from linear.service import guard as guards
 from linear.service import http as service_http
 from linear.service import web
@@ -481,6 +482,12 @@ def test_readiness_has_a_limit_of_lag(running, monkeypatch):
     monkeypatch.setattr(service_http, "MOST_LAG", -1)
     status, answer, headers = ask(port, "GET", "/readyz")
     assert status == 503 and "wait to be learned" in answer["error"]["message"] and headers["retry-after"] == "1"
+
+
+def test_the_runner_of_a_service_still_answers_threads(running):
+    service, _ = running
+    stored, = service.runner.append([checks.event({"id": "by-hand", "y": 1})]).result(timeout=10)
+    assert stored == ("by-hand", "stored", 1)
 
 
 def test_stats_of_many_share_a_digest(running, monkeypatch):
