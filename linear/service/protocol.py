@@ -8,7 +8,8 @@ import time
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from linear.service.web import CLOSE, SLOW_BODY, as_bytes, refused_head, too_slow
+from linear.service import web
+from linear.service.web import CLOSE, as_bytes, refused_head, too_slow
 
 CONNECTIONS = 1000
 LONGEST_URL, MOST_HEADERS = 8192, 100       # of a request
@@ -44,7 +45,7 @@ def protocol(endpoints):
         def data_received(self, data):
             super().data_received(data)
             if self.parser and self.deadline is None and (self.in_head or self.endpoint):       # the rest is on its way
-                self._expect(HEAD_SECONDS if self.in_head else SLOW_BODY)
+                self._expect(HEAD_SECONDS if self.in_head else web.SLOW_BODY)
 
         def on_message_begin(self):
             super().on_message_begin()
