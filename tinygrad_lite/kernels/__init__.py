@@ -1,6 +1,6 @@
-"""What NumPy does too slowly. One file per family; the plain NumPy form, which defines the result, and the numba
-loop stand together. numba is imported, and a loop compiled, at the first call that needs it; compiled loops are
-cached on disk, so each machine pays once.
+"""What NumPy does too slowly. One file per family; the plain NumPy form, which defines the result, the numba loop and
+the CUDA form stand together. numba is imported, and a loop compiled, at the first call that needs it; compiled loops
+are cached on disk, so each machine pays once.
 
     TINYGRAD_LITE_KERNELS=numpy     run the plain forms instead (to debug, or where numba lags behind a new Python)
 """
@@ -31,11 +31,11 @@ def compiled(loop, reorder=False):
     return njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"} if reorder else False)(loop)
 
 
-def kernel(plain, usable, reorder=False):
+def kernel(plain, usable, reorder=False, cuda=None):
     """Decorate a loop with its plain form; calls go to the compiled loop where `usable(*args)` holds.
 
-    The loop serves contiguous float32 and float64 arrays on the host; everything else (float16, GPU,
-    strides) takes the plain form, so that every dtype and layout has an answer.
+    The loop serves contiguous float32 and float64 arrays on the host, and `cuda`, a Form of cuda.py, what it says it
+    serves; everything else (strides, float16 on the host) takes the plain form, so that every dtype and layout has an answer.
 
     >>> @kernel(lambda x: float(x.sum()), lambda x: x.dtype in FLOATS)
     ... def _total(x):
@@ -53,12 +53,12 @@ def kernel(plain, usable, reorder=False):
         def call(*args):
             nonlocal fast
             if PLAIN or not usable(*args):
-                return plain(*args)
+                return cuda(*args) if cuda is not None and cuda.serves(*args) else plain(*args)
             if fast is None:
                 fast = compiled(loop, reorder) if loop.__code__.co_filename.endswith(".py") else loop
                 call.fast = fast
             return fast(*args)
-        call.plain, call.loop = plain, loop
+        call.plain, call.loop, call.cuda = plain, loop, cuda
         if loop.__code__.co_filename.endswith(".py"):
             KERNELS[loop.__name__] = call
         return call

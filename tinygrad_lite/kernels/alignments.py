@@ -8,19 +8,20 @@ import math
 
 import numpy as np
 
+from ..backend import xp_of
 from . import FLOATS, kernel
 
 
 def moves(states):
     """(N, L) 0 where a path may leap to a state from two before it, else -inf: from a label to another label."""
-    leap = np.zeros(states.shape, bool)
+    leap = np.zeros_like(states, bool)
     leap[:, 3::2] = states[:, 3::2] != states[:, 1:-2:2]
     return np.where(leap, 0, -np.inf)
 
 
 def ends(states, sizes):
     """(N, L) 0 for the last blank and the last label of each target, else -inf."""
-    at = np.arange(states.shape[1])
+    at = xp_of(states).arange(states.shape[1])
     return np.where((at == 2 * sizes[:, None]) | (at == 2 * sizes[:, None] - 1), 0, -np.inf)
 
 

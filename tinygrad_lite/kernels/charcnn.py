@@ -8,13 +8,14 @@ won are visited.
 """
 import numpy as np
 
+from ..backend import xp_of
 from . import fresh, kernel, ready
 
 
 def _plain_forward(table, ids, windows, best, at):
     width, places = table.shape[1], ids.shape[1] - table.shape[1] + 1
     answers = sum(table[ids[:, i:i + places], i] for i in range(width))
-    answers = np.where(np.arange(places)[:, None] < windows[:, None, None], answers, -np.inf)
+    answers = np.where(xp_of(ids).arange(places)[:, None] < windows[:, None, None], answers, -np.inf)
     at[...] = answers.argmax(axis=1)
     best[...] = answers.max(axis=1)
 
@@ -48,7 +49,7 @@ def _windows_max(table, ids, windows, best, at):
 
 
 def _plain_backward(g, ids, at, grad):
-    words, filters = np.ogrid[:g.shape[0], :g.shape[1]]
+    words, filters = xp_of(ids).arange(g.shape[0])[:, None], xp_of(ids).arange(g.shape[1])
     for i in range(grad.shape[1]):
         np.add.at(grad, (ids[words, at + i], i, filters), g)
 

@@ -4,6 +4,7 @@ NumPy would build all windows, several times the size of the input; the loop loo
 """
 import numpy as np
 
+from ..backend import like
 from . import kernel, ready
 
 
@@ -16,8 +17,9 @@ def _seen(first, last, step):
 def _plain(x, top, bottom, left, right, down, along, places):
     (i, i_seen), (j, j_seen) = _seen(top, bottom, down), _seen(left, right, along)
     shape = (*places.shape[1:], -1)
-    at = (i[:, None, :, None] * x.shape[2] + j[:, None, :]).reshape(shape)
-    windows = np.where((i_seen[:, None, :, None] & j_seen[:, None, :]).reshape(shape), x.reshape(len(x), x[0].size)[:, at], -np.inf)
+    at = like(x, (i[:, None, :, None] * x.shape[2] + j[:, None, :]).reshape(shape))
+    seen = like(x, (i_seen[:, None, :, None] & j_seen[:, None, :]).reshape(shape))
+    windows = np.where(seen, x.reshape(len(x), x[0].size)[:, at], -np.inf)
     places[...] = np.take_along_axis(at[None], windows.argmax(axis=-1)[..., None], -1)[..., 0]
 
 
@@ -51,7 +53,7 @@ def largest_places(x, rows, columns, steps=(1, 1)):
     array([1, 2])
     """
     (top, bottom), (left, right) = [[np.asarray(v, np.int64) for v in axis] for axis in (rows, columns)]
-    places = np.empty((len(x), len(top), len(left)), np.int64)
+    places = np.empty_like(x, np.int64, shape=(len(x), len(top), len(left)))
     if places.size:
         _largest_places(x, top, bottom, left, right, *steps, places)
     return places

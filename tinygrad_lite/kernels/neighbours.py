@@ -6,7 +6,8 @@ distances to its two softmaxes. What the loss needs besides are two matrix produ
 """
 import numpy as np
 
-from . import kernel, ready
+from ..backend import on_gpu, xp_of
+from . import cuda, fresh, kernel, ready
 from .scalars import exp
 
 NEAR = 1 / 32           # of |x|^2 + |y|^2: below it, |x|^2 + |y|^2 - 2 x.y has lost digits, and (x - y)^2 is summed instead
@@ -16,14 +17,20 @@ FAR = 15.0              # e^-15 of a row's largest share: sums that small are ta
 @np.errstate(all="ignore")                  # log 0 of a point that is alone in its class; NaN stays NaN; shares too small to hold
 def _plain(products, squares, x, y, kept, scale, losses, pull):
     n = len(y)
+    if n == 0:
+        return
     distances = squares[:, None] + squares - 2 * products
-    if x.shape[1]:
-        close = np.nonzero(distances < NEAR * (squares[:, None] + squares))
+    close = distances < NEAR * (squares[:, None] + squares)
+    if x.shape[1] and on_gpu(x):            # where the host may not ask which ones
+        distances = np.where(close, ((x[:, None] - x) ** 2).sum(axis=2), distances)
+    elif x.shape[1]:
+        close = np.nonzero(close)
         distances[close] = ((x[close[0]] - x[close[1]]) ** 2).sum(axis=1)
-    scores = np.where(np.eye(n, dtype=bool), -np.inf, -distances * scale)
-    alike = np.where((y[:, None] == y) & ~np.eye(n, dtype=bool), scores, -np.inf)
+    oneself = xp_of(y).eye(n, dtype=bool)
+    scores = np.where(oneself, -np.inf, -distances * scale)
+    alike = np.where((y[:, None] == y) & ~oneself, scores, -np.inf)
 
-    top, top_alike = [s.max(axis=1, keepdims=True, initial=-np.inf) for s in (scores, alike)]
+    top, top_alike = [s.max(axis=1, keepdims=True) for s in (scores, alike)]
     e, e_alike = [np.where(s == -np.inf, 0, np.exp(s - t)) for s, t in ((scores, top), (alike, top_alike))]
     apart = np.exp(top_alike - top)         # of all shares, those of the class: apart * e_alike
     same = e_alike.sum(axis=1, keepdims=True)
@@ -34,8 +41,75 @@ def _plain(products, squares, x, y, kept, scale, losses, pull):
     near = np.where(alone, np.inf, np.log1p(others / (apart * same)))       # few others: their digits count
     losses[...] = np.where(kept, np.where(top - top_alike > FAR, far, near)[:, 0], 0)
     one_way = np.where(alike == -np.inf, e / rest, -e_alike * others / (rest * same))
-    one_way = np.where(kept[:, None] & ~np.eye(n, dtype=bool), one_way, 0)
+    one_way = np.where(kept[:, None] & ~oneself, one_way, 0)
     pull[...] = one_way + one_way.T
+
+
+CUDA = r"""
+// a block a row i: its scores -d_ij scale into `scores`, its loss, and into `sums` what pull_shares needs of it
+extern "C" __global__ void neighbour_rows(const T *products, const T *squares, const T *x, const I *y, const bool *kept, A scale,
+                                          A near, A far, T *losses, T *scores, A *sums, I n, I d) {
+    I i = blockIdx.x;
+    A size = (A)squares[i], top = nothing(), top_alike = nothing();
+    for (I j = threadIdx.x; j < n; j += blockDim.x) {
+        A both = size + (A)squares[j], distance = both - A(2) * (A)products[i * n + j];
+        if (d > 0 && distance < near * both) {
+            distance = 0;
+            for (I c = 0; c < d; c++) distance += ((A)x[i * d + c] - (A)x[j * d + c]) * ((A)x[i * d + c] - (A)x[j * d + c]);
+        }
+        A score = j == i ? nothing() : -distance * scale;
+        scores[i * n + j] = T(score);
+        top = score > top ? score : top;
+        if (y[j] == y[i]) top_alike = score > top_alike ? score : top_alike;
+    }
+    top = block_max(top);
+    top_alike = block_max(top_alike);
+    A same = 0, others = 0;                                 // relative to their own maxima
+    for (I j = threadIdx.x; j < n; j += blockDim.x)
+        if (j != i) {
+            A score = (A)scores[i * n + j];
+            if (y[j] != y[i]) others += exp(score - top);
+            else if (score > nothing() || score != score) same += exp(score - top_alike);
+        }
+    same = block_sum(same);
+    others = block_sum(others);
+    if (threadIdx.x == 0) {
+        A apart = exp(top_alike - top), rest = apart * same + others;
+        sums[4 * i] = top, sums[4 * i + 1] = top_alike, sums[4 * i + 2] = same, sums[4 * i + 3] = others;
+        A loss = top - top_alike > far ? top - top_alike + log(rest / same) : log1p(others / (apart * same));
+        losses[i] = T(!kept[i] ? A(0) : same == 0 ? -nothing() : loss);
+    }
+}
+
+static __device__ A share(A score, bool alike, const A *sums) {
+    A top = sums[0], top_alike = sums[1], same = sums[2], others = sums[3], rest = exp(top_alike - top) * same + others;
+    return alike ? -exp(score - top_alike) * others / (rest * same) : exp(score - top) / rest;
+}
+
+// scores become pull: each pair's two shares together
+extern "C" __global__ void pull_shares(T *scores, const I *y, const bool *kept, const A *sums, I n) {
+    EACH(e, n * n) {
+        I i = e / n, j = e % n;
+        if (i > j) continue;
+        A pull = 0;
+        if (i != j && kept[i]) pull += share((A)scores[i * n + j], y[i] == y[j], sums + 4 * i);
+        if (i != j && kept[j]) pull += share((A)scores[j * n + i], y[i] == y[j], sums + 4 * j);
+        scores[i * n + j] = scores[j * n + i] = T(pull);
+    }
+}
+"""
+
+
+def _served(products, squares, x, y, kept, scale, losses, pull):
+    return cuda.served(products, squares, x, losses, pull) and cuda.ids(y) and kept.flags.c_contiguous
+
+
+@cuda.form(CUDA, _served)
+def _cuda(run, products, squares, x, y, kept, scale, losses, pull):
+    n, d = x.shape
+    sums = np.empty_like(products, cuda.wide(x.dtype), shape=(n, 4))
+    run("neighbour_rows", n, cuda.threads_of(n), products, squares, x, y, kept, float(scale), NEAR, FAR, losses, pull, sums, n, d)
+    run("pull_shares", cuda.blocks_of(n * n), cuda.THREADS, pull, y, kept, sums, n)
 
 
 def _usable(products, squares, x, y, kept, scale, losses, pull):
@@ -43,7 +117,7 @@ def _usable(products, squares, x, y, kept, scale, losses, pull):
             and kept.flags.c_contiguous and len(y) > 1)
 
 
-@kernel(_plain, _usable, reorder=True)
+@kernel(_plain, _usable, reorder=True, cuda=_cuda)
 def _neighbours(products, squares, x, y, kept, scale, losses, pull):
     T = products.dtype.type
     n, d = products.shape[0], x.shape[1]
@@ -135,10 +209,10 @@ def neighbour_losses(x, y, kept, temperature, cosine=False):
     >>> losses.round(4), bool((pull == pull.T).all())
     (array([0.0003, 0.0486,    inf]), True)
     """
-    x = np.ascontiguousarray(x)
+    x = x.astype(x.dtype, order="C", copy=False)
     products = x @ x.T
     # 1 - x.y is half of 1 + 1 - 2 x.y
-    squares, scale = (np.ones(len(x), x.dtype), 0.5 / temperature) if cosine else (products.diagonal().copy(), 1 / temperature)
-    losses, pull = np.empty(len(x), x.dtype), np.empty_like(products)
+    squares, scale = (np.ones_like(x, shape=len(x)), 0.5 / temperature) if cosine else (products.diagonal().copy(), 1 / temperature)
+    losses, pull = fresh(x, len(x)), np.empty_like(products)
     _neighbours(products, squares, x[:, :0] if cosine else x, y, kept, scale, losses, pull)
     return losses, pull

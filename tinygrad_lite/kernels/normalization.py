@@ -6,7 +6,115 @@ Two ways through the numbers: `rows` have statistics of their own and weights al
 """
 import numpy as np
 
-from . import fresh, kernel, ready
+from . import cuda, fresh, kernel, ready
+
+CUDA = r"""
+// --- rows: a block a row
+extern "C" __global__ void rows_forward(const T *x, const T *weight, const T *bias, A eps, I centred, T *mean, T *scale, T *z,
+                                        I k, I groups) {
+    I i = blockIdx.x, at = i % groups * k;
+    x += i * k;
+    A m = 0, v = 0;
+    if (centred) {
+        for (I j = threadIdx.x; j < k; j += blockDim.x) m += (A)x[j];
+        m = block_sum(m) / A(k);
+    }
+    for (I j = threadIdx.x; j < k; j += blockDim.x) v += ((A)x[j] - m) * ((A)x[j] - m);
+    A s = A(1) / sqrt(block_sum(v) / A(k) + eps);
+    for (I j = threadIdx.x; j < k; j += blockDim.x)
+        z[i * k + j] = T(((A)x[j] - m) * s * (A)weight[at + j] + (A)bias[at + j]);
+    if (threadIdx.x == 0) {
+        mean[i] = T(m);
+        scale[i] = T(s);
+    }
+}
+
+extern "C" __global__ void rows_back(const T *g, const T *x, const T *weight, const T *mean, const T *scale, I centred, T *to_x,
+                                     I k, I groups) {
+    I i = blockIdx.x;
+    g += i * k;
+    x += i * k;
+    weight += i % groups * k;
+    A m = (A)mean[i], s = (A)scale[i], a = 0, b = 0;
+    for (I j = threadIdx.x; j < k; j += blockDim.x) {
+        A h = (A)g[j] * (A)weight[j];
+        a += h;
+        b += h * ((A)x[j] - m);
+    }
+    a = block_sum(a) / A(k);
+    b = block_sum(b) / A(k) * s * s;
+    for (I j = threadIdx.x; j < k; j += blockDim.x)
+        to_x[i * k + j] = T(((A)g[j] * (A)weight[j] - (centred ? a : A(0)) - ((A)x[j] - m) * b) * s);
+}
+
+// 32 columns of some rows of a group: 8 threads a column, whose sums then join. parts: (2, runs of rows, groups, k)
+extern "C" __global__ void columns_back(const T *g, const T *x, const T *mean, const T *scale, I rows, I k, I groups, I run,
+                                        A *parts) {
+    __shared__ A by_weight[256], by_bias[256];
+    I j = blockIdx.x * 32 + threadIdx.x % 32, group = blockIdx.y, first = blockIdx.z * run;
+    A w = 0, b = 0;
+    if (j < k)
+        for (I r = first + threadIdx.x / 32; r < rows && r < first + run; r += 8) {
+            I i = r * groups + group;
+            A into = (A)g[i * k + j];
+            b += into;
+            w += into * ((A)x[i * k + j] - (A)mean[i]) * (A)scale[i];
+        }
+    by_weight[threadIdx.x] = w;
+    by_bias[threadIdx.x] = b;
+    __syncthreads();
+    if (threadIdx.x < 32 && j < k) {
+        for (int lane = 1; lane < 8; lane++) {
+            w += by_weight[threadIdx.x + 32 * lane];
+            b += by_bias[threadIdx.x + 32 * lane];
+        }
+        parts[(blockIdx.z * groups + group) * k + j] = w;
+        parts[((gridDim.z + blockIdx.z) * groups + group) * k + j] = b;
+    }
+}
+
+// --- channels: a block a channel, whose e-th number stands at (e / length * C + c) * length + e % length
+#define AT(e) (((e) / length * gridDim.x + blockIdx.x) * (I)length + (e) % length)
+extern "C" __global__ void moments(const T *x, T *mean, T *var, I n, I L) {
+    unsigned count = n * L, length = L;                     // divides five times as fast as I does
+    A m = 0, v = 0;
+    for (unsigned e = threadIdx.x; e < count; e += blockDim.x) m += (A)x[AT(e)];
+    m = block_sum(m) / A(count);
+    for (unsigned e = threadIdx.x; e < count; e += blockDim.x) v += ((A)x[AT(e)] - m) * ((A)x[AT(e)] - m);
+    v = block_sum(v) / A(count);
+    if (threadIdx.x == 0) {
+        mean[blockIdx.x] = T(m);
+        var[blockIdx.x] = T(v);
+    }
+}
+
+extern "C" __global__ void channels(const T *x, const T *weight, const T *bias, const T *mean, const T *scale, T *z, I n, I L) {
+    unsigned count = n * L, length = L, c = blockIdx.x;
+    A m = (A)mean[c], s = (A)scale[c] * (A)weight[c], b = (A)bias[c];
+    for (unsigned e = blockIdx.y * blockDim.x + threadIdx.x; e < count; e += gridDim.y * blockDim.x)
+        z[AT(e)] = T(((A)x[AT(e)] - m) * s + b);
+}
+
+extern "C" __global__ void channels_back(const T *g, const T *x, const T *weight, const T *mean, const T *scale, I of_batch,
+                                         T *to_x, T *to_weight, T *to_bias, I n, I L) {
+    unsigned count = n * L, length = L, c = blockIdx.x;
+    A m = (A)mean[c], s = (A)scale[c], b = 0, w = 0;
+    for (unsigned e = threadIdx.x; e < count; e += blockDim.x) {
+        b += (A)g[AT(e)];
+        w += (A)g[AT(e)] * ((A)x[AT(e)] - m);
+    }
+    b = block_sum(b);
+    w = block_sum(w) * s;
+    if (threadIdx.x == 0) {
+        to_bias[c] = T(b);
+        to_weight[c] = T(w);
+    }
+    A share = of_batch ? A(1) / A(count) : A(0);
+    for (unsigned e = threadIdx.x; e < count; e += blockDim.x)
+        to_x[AT(e)] = T(((A)g[AT(e)] - b * share - ((A)x[AT(e)] - m) * s * w * share) * s * (A)weight[c]);
+}
+"""
+RUN = 512               # rows whose part of a column's sum is one block's work
 
 
 # --- rows: x (M, K); weight and bias (G, K), row i uses the i % G-th
@@ -25,7 +133,14 @@ def _rows_plain(x, weight, bias, eps, centred, mean, scale, z):
     _along(z, weight)[...] = _along(y * scale[:, None], weight) * weight + bias
 
 
-@kernel(_rows_plain, lambda x, weight, bias, eps, centred, mean, scale, z: ready(x, weight, bias, mean, scale, z), reorder=True)
+@cuda.form(CUDA, lambda x, weight, bias, eps, centred, *results: cuda.served(x, weight, bias, *results))
+def _rows_cuda(run, x, weight, bias, eps, centred, mean, scale, z):
+    groups, k = weight.shape
+    run("rows_forward", len(x), cuda.threads_of(k), x, weight, bias, float(eps), centred, mean, scale, z, k, groups)
+
+
+@kernel(_rows_plain, lambda x, weight, bias, eps, centred, mean, scale, z: ready(x, weight, bias, mean, scale, z), reorder=True,
+        cuda=_rows_cuda)
 def _rows_forward(x, weight, bias, eps, centred, mean, scale, z):
     T = x.dtype.type
     n = T(x.shape[1])
@@ -51,7 +166,18 @@ def _rows_back_plain(g, x, weight, mean, scale, centred, to_x, to_weight, to_bia
     to_bias[...] = _along(g, weight).sum(axis=0)
 
 
-@kernel(_rows_back_plain, lambda g, x, weight, mean, scale, centred, *to: ready(g, x, weight, mean, scale, *to), reorder=True)
+@cuda.form(CUDA, lambda g, x, weight, mean, scale, centred, *to: cuda.served(g, x, weight, mean, scale, *to))
+def _rows_back_cuda(run, g, x, weight, mean, scale, centred, to_x, to_weight, to_bias):
+    groups, k = weight.shape
+    rows = len(x) // groups
+    parts = np.empty_like(x, cuda.wide(x.dtype), shape=(2, -(-rows // RUN), groups, k))
+    run("rows_back", len(x), cuda.threads_of(k), g, x, weight, mean, scale, centred, to_x, k, groups)
+    run("columns_back", (-(-k // 32), groups, parts.shape[1]), 256, g, x, mean, scale, rows, k, groups, RUN, parts)
+    to_weight[...], to_bias[...] = parts.sum(axis=1)
+
+
+@kernel(_rows_back_plain, lambda g, x, weight, mean, scale, centred, *to: ready(g, x, weight, mean, scale, *to), reorder=True,
+        cuda=_rows_back_cuda)
 def _rows_back(g, x, weight, mean, scale, centred, to_x, to_weight, to_bias):
     T = x.dtype.type
     n, groups = T(x.shape[1]), weight.shape[0]
@@ -99,12 +225,22 @@ def _long(x, *arrays):                      # where L is 1, NumPy runs along the
     return ready(x, *arrays) and x.shape[2] > 1
 
 
+def _long_on_gpu(x, *arrays):
+    return cuda.served(x, *arrays) and x.shape[2] > 1 and x.size < 1 << 31
+
+
 def _moments_plain(x, mean, var):
     mean[...] = x.mean(axis=(0, 2))
     var[...] = x.var(axis=(0, 2))
 
 
-@kernel(_moments_plain, _long, reorder=True)
+@cuda.form(CUDA, _long_on_gpu)
+def _moments_cuda(run, x, mean, var):
+    n, channels, length = x.shape
+    run("moments", channels, cuda.threads_of(n * length, 1024), x, mean, var, n, length)
+
+
+@kernel(_moments_plain, _long, reorder=True, cuda=_moments_cuda)
 def _moments(x, mean, var):
     T = x.dtype.type
     count = x.shape[0] * x.shape[2]
@@ -132,7 +268,13 @@ def _channels_plain(x, weight, bias, mean, scale, z):
     z[...] = (x - mean[:, None]) * (scale * weight)[:, None] + bias[:, None]
 
 
-@kernel(_channels_plain, _long, reorder=True)
+@cuda.form(CUDA, _long_on_gpu)
+def _channels_cuda(run, x, *arrays):
+    n, channels, length = x.shape
+    run("channels", (channels, min(cuda.blocks_of(n * length), 1 << 15)), cuda.THREADS, x, *arrays, n, length)
+
+
+@kernel(_channels_plain, _long, reorder=True, cuda=_channels_cuda)
 def _channels(x, weight, bias, mean, scale, z):
     for i in range(x.shape[0]):
         for c in range(x.shape[1]):
@@ -149,7 +291,14 @@ def _channels_back_plain(g, x, weight, mean, scale, of_batch, to_x, to_weight, t
     to_x[...] = (g - (to_bias / n)[:, None] - y * (to_weight / n)[:, None]) * (scale * weight)[:, None]
 
 
-@kernel(_channels_back_plain, lambda g, x, weight, mean, scale, of_batch, *to: _long(x, g, weight, mean, scale, *to), reorder=True)
+@cuda.form(CUDA, lambda g, x, weight, mean, scale, of_batch, *to: _long_on_gpu(x, g, weight, mean, scale, *to))
+def _channels_back_cuda(run, g, x, *arrays):
+    n, channels, length = x.shape
+    run("channels_back", channels, cuda.threads_of(n * length, 1024), g, x, *arrays, n, length)
+
+
+@kernel(_channels_back_plain, lambda g, x, weight, mean, scale, of_batch, *to: _long(x, g, weight, mean, scale, *to), reorder=True,
+        cuda=_channels_back_cuda)
 def _channels_back(g, x, weight, mean, scale, of_batch, to_x, to_weight, to_bias):
     T = x.dtype.type
     sums, products = np.zeros(mean.size), np.zeros(mean.size)

@@ -5,24 +5,73 @@ kept; the few that are larger find their place among them.
 """
 import numpy as np
 
-from . import FLOATS, kernel, ready
+from ..backend import xp_of
+from . import FLOATS, cuda, fresh, kernel, ready
 
 CHUNK = 32
 
 
 def _plain_top_k(scores, start, values, ids):
-    names = np.broadcast_to(start + np.arange(scores.shape[1]), scores.shape)
+    names = np.broadcast_to(start + xp_of(scores).arange(scores.shape[1]), scores.shape)
     values_of_all, ids_of_all = np.concatenate([values, scores], axis=1), np.concatenate([ids, names], axis=1)
-    order = np.argsort(-values_of_all, axis=1, kind="stable")[:, :values.shape[1]]
+    order = (-values_of_all).argsort(axis=1, kind="stable")[:, :values.shape[1]]
     values[...] = np.take_along_axis(values_of_all, order, axis=1)
     ids[...] = np.take_along_axis(ids_of_all, order, axis=1)
+
+
+CUDA = r"""
+// a block a row: k times the best that comes after the last one found, where equal numbers follow each other by their place:
+// first those kept so far, then the scores
+extern "C" __global__ void top_k(const T *scores, I start, const T *values, const I *ids, T *new_values, I *new_ids, I m, I k) {
+    I i = blockIdx.x, last = -1;
+    A least = -nothing();
+    scores += i * m, values += i * k, ids += i * k, new_values += i * k, new_ids += i * k;
+    for (I r = 0; r < k; r++) {
+        A best = nothing();
+        I place = k + m;
+        for (I p = threadIdx.x; p < k + m; p += blockDim.x) {
+            A v = p < k ? (A)values[p] : (A)scores[p - k];
+            bool waits = v < least || (v == least && p > last);
+            if (waits && (v > best || (v == best && p < place))) best = v, place = p;
+        }
+        block_best(best, place);
+        bool found = place < k + m;                         // else only NaN is left
+        if (threadIdx.x == 0) {
+            new_values[r] = T(best);
+            new_ids[r] = !found ? -1 : place < k ? ids[place] : start + place - k;
+        }
+        if (found) least = best, last = place;
+    }
+}
+
+extern "C" __global__ void pair_scores(const double *q, const T *x, const I *ids, I apart, double *out, I pairs, I m, I d) {
+    EACH(e, pairs) {
+        const double *a = q + e / m * d;
+        const T *b = x + ids[e] * d;
+        double total = 0;
+        for (I c = 0; c < d; c++) {
+            double v = (double)(A)b[c];
+            total += apart ? -(v - a[c]) * (v - a[c]) : v * a[c];
+        }
+        out[e] = total;
+    }
+}
+"""
+
+
+@cuda.form(CUDA, lambda scores, start, values, ids: cuda.served(scores, values) and cuda.ids(ids) and 0 < values.shape[1] <= 64)
+def _top_k_cuda(run, scores, start, values, ids):           # a pass a neighbour: of many, a sort is faster
+    (n, m), k = scores.shape, values.shape[1]
+    new_values, new_ids = np.empty_like(values), np.empty_like(ids)
+    run("top_k", n, cuda.threads_of(m + k), scores, start, values, ids, new_values, new_ids, m, k)
+    values[...], ids[...] = new_values, new_ids
 
 
 def _top_k_usable(scores, start, values, ids):
     return ready(scores, values) and ids.flags.c_contiguous and 0 < values.shape[1] <= 1024
 
 
-@kernel(_plain_top_k, _top_k_usable, reorder=True)
+@kernel(_plain_top_k, _top_k_usable, reorder=True, cuda=_top_k_cuda)
 def _top_k(scores, start, values, ids):
     zero, one = scores.dtype.type(0), scores.dtype.type(1)
     k = values.shape[1]
@@ -71,7 +120,16 @@ def _pairs_usable(q, x, ids, apart, out):
             and q.dtype == np.float64 and ids.dtype == np.int64)
 
 
-@kernel(_plain_pairs, _pairs_usable, reorder=True)
+def _pairs_served(q, x, ids, apart, out):
+    return cuda.served(x) and cuda.served(q, out) and q.dtype == np.float64 and cuda.ids(ids)
+
+
+@cuda.form(CUDA, _pairs_served, like=1)
+def _pairs_cuda(run, q, x, ids, apart, out):
+    run("pair_scores", cuda.blocks_of(ids.size), cuda.THREADS, q, x, ids, apart, out, ids.size, ids.shape[1], x.shape[1])
+
+
+@kernel(_plain_pairs, _pairs_usable, reorder=True, cuda=_pairs_cuda)
 def _pairs(q, x, ids, apart, out):
     for i in range(ids.shape[0]):
         for j in range(ids.shape[1]):
@@ -93,13 +151,15 @@ def pairs(q, x, ids, apart=False):
     >>> pairs(np.array([[1.0, 2.0]]), np.eye(2, dtype="f"), np.array([[1, 0]]), apart=True)
     array([[-2., -4.]])
     """
-    out = np.empty(ids.shape)
-    _pairs(np.ascontiguousarray(q, np.float64), x, ids, apart, out)
+    q = q.astype(np.float64, order="C", copy=False)
+    out = fresh(q, ids.shape)
+    _pairs(q, x, ids, apart, out)
     return out
 
 
 def _plain_close(scores, start, low, high, rows, cols, doubtful):
-    i, j = np.nonzero((scores >= low) & (np.arange(scores.shape[1]) > np.arange(len(scores))[:, None]))
+    count = xp_of(scores).arange
+    i, j = np.nonzero((scores >= low) & (count(scores.shape[1]) > count(len(scores))[:, None]))
     rows[:i.size], cols[:i.size], doubtful[:i.size] = start + i, start + j, scores[i, j] < high
     return i.size
 
@@ -137,6 +197,6 @@ def close_pairs(scores, start, low, high):
     (array([10, 11]), array([11, 12]), array([ True, False]))
     """
     size = scores.size
-    rows, cols, doubtful = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, bool)
+    rows, cols, doubtful = (xp_of(scores).empty(size, dtype) for dtype in (np.int64, np.int64, bool))
     count = _close(scores, start, low, high, rows, cols, doubtful)
     return rows[:count].copy(), cols[:count].copy(), doubtful[:count].copy()

@@ -23,13 +23,15 @@ from zlib import crc32
 
 import numpy as np
 
-from . import FLOATS, KERNELS, PLAIN, compiled, ready
+from . import FLOATS, KERNELS, PLAIN, compiled, cuda, ready
 from .prefetch import AHEAD, prefetch, register
 
 # The words that a formula may use besides + - * / ** abs(): NumPy's here, scalar forms in the loop.
 sqrt, sign, where, maximum, minimum = np.sqrt, np.sign, np.where, np.maximum, np.minimum
 PRELUDE = "g = h.direction * g + h.l2 * p\np = h.keep * p\n"        # maximize, L2 and decoupled decay: the same for all
 SPACING = 1088
+C_WORDS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.USub: "-", ast.UAdd: "+", ast.Gt: ">", ast.Lt: "<",
+           ast.GtE: ">=", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
 
 
 class Lifted:
@@ -47,38 +49,74 @@ class Lifted:
         self.name = f"{formula.__module__.rpartition('.')[2]}_{formula.__name__}_loop"
         self.states = list(inspect.signature(formula).parameters)[2:-1]
         self.scalars = None             # names of the h.… the loop reads, in order
-        self.loop = self.row_loop = None
+        self.loop = self.row_loop = self.text = None
         KERNELS[self.name] = self
 
-    def __call__(self, g, p, states, h):
-        """Update the 1-d arrays p and states in place; g is read. All of one dtype."""
+    def __call__(self, g, p, states, h, ok=None):
+        """Update the 1-d arrays p and states in place; g is read. All of one dtype.
+
+        On the GPU g and p may be float16 beside float32 states, and `ok` a 0-d array of bool there: nothing is written where it
+        is False, and the host does not ask.
+        """
         if PLAIN or type(p) is not np.ndarray or p.dtype not in FLOATS:
-            return self.plain(g, p, states, h)
+            return self.cuda(g, p, states, h, ok) or self.plain(g, p, states, h, ok)
         if self.loop is None:
             self.loop = self.lift()
         if self.loop is False:
             return self.plain(g, p, states, h)
         self.loop(g, p, *states, np.array(self.pick(h)))
 
-    def rows(self, rows, g, p, states, h):
+    def rows(self, rows, g, p, states, h, ok=None):
         """Update some rows of the tables p and states in place, each of them once: g[k] moves row rows[k], all others rest."""
+        if type(p) is not np.ndarray and self.cuda(g, p, states, h, ok, rows):
+            return
         if self.row_loop is None and not PLAIN:
             self.row_loop = self.lift(rows=True)
         if self.row_loop and ready(p, g, *states) and rows.dtype == np.int64:
             tables = [a.reshape(len(a), prod(a.shape[1:])) for a in (g, p, *states)]
             return self.row_loop(rows, *tables, np.array(self.pick(h)))
         taken = [a[rows] for a in (p, *states)]
-        self.plain(g, taken[0], taken[1:], h)
+        self.plain(g, taken[0], taken[1:], h, ok)
         for a, new in zip([p, *states], taken):
             a[rows] = new
 
-    def plain(self, g, p, states, h):
+    def plain(self, g, p, states, h, ok=None):
         """The same update in NumPy: the definition that the loop must agree with."""
         with np.errstate(all="ignore"):     # the loop does not warn either
-            g = h["direction"] * g + h["l2"] * p
-            results = self.formula(g, h["keep"] * p, *states, SimpleNamespace(**h))
+            x = p.astype(cuda.wide(p.dtype), copy=False)        # float16 is storage
+            g = h["direction"] * g.astype(x.dtype, copy=False) + h["l2"] * x
+            results = self.formula(g, h["keep"] * x, *states, SimpleNamespace(**h))
             for array, new in zip([p, *states], results):
-                array[...] = new
+                array[...] = new if ok is None else np.where(ok, new, array)
+
+    def cuda(self, g, p, states, h, ok=None, rows=None):
+        """The same in one launch on the GPU; False where that does not serve these arrays.
+
+        Where all arrays start at multiples of 16 bytes four numbers are loaded at once, as wide as a thread can.
+        """
+        real = cuda.wide(p.dtype)
+        if PLAIN or self.text is False or not cuda.served(g, p) or rows is not None and not cuda.ids(rows):
+            return False
+        if states and not (states[0].dtype == real and cuda.served(*states)):
+            return False
+        if self.text is None:
+            try:
+                self.text, self.constants, self.needs = cuda_source(self.formula, self.name)
+            except (OSError, SyntaxError):  # no text to rewrite, as in lift(), or words that C has not
+                self.text = False
+                return False
+        with np.errstate(all="ignore"):
+            numbers = [real.type(k) for k in eval(self.constants, {"h_": [np.float64(h[s]) for s in self.needs]})]
+        arrays = (g, p, *states)
+        ok = np.int64(0) if ok is None else ok                  # no pointer
+        if rows is not None:
+            size = cuda.blocks_of(g.size), cuda.THREADS
+            cuda.run(self.text, p, f"{self.name}_rows", *size, rows, len(p), prod(p.shape[1:]), *arrays, g.size, ok, *numbers)
+            return True
+        wide = all([a.data.ptr % 16 == 0 for a in arrays])
+        count = -(-g.size // 4) if wide else g.size
+        cuda.run(self.text, p, self.name + "_wide" * wide, cuda.blocks_of(count), cuda.THREADS, *arrays, g.size, ok, *numbers)
+        return True
 
     def lift(self, rows=False):
         """Write, and hand to numba, the fused loop; False where there is no text to rewrite: a shell need not keep what was typed."""
@@ -145,6 +183,17 @@ class Subscripts(ast.NodeTransformer):
         return ast.Subscript(ast.Name("h_", ast.Load()), ast.Constant(self.scalars.index(node.attr)), ast.Load())
 
 
+def parts_of(formula):
+    """Names of a formula's arrays, what was hoisted out of it, its steps and its results (syntax trees)."""
+    function = ast.parse(textwrap.dedent(inspect.getsource(formula))).body[0]
+    arrays = [a.arg for a in function.args.args][:-1]
+    hoist = Hoist()
+    body = [hoist.visit(s) for s in ast.parse(PRELUDE).body + function.body
+            if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+    *steps, last = body
+    return arrays, hoist, steps, last.value.elts if isinstance(last.value, ast.Tuple) else [last.value]
+
+
 def loop_source(formula, name, rows=False):
     """The text of the fused loop for a formula, over all numbers or over those of some rows, and the scalars it reads.
 
@@ -154,13 +203,7 @@ def loop_source(formula, name, rows=False):
     >>> scalars
     ['direction', 'l2', 'keep', 'lr']
     """
-    function = ast.parse(textwrap.dedent(inspect.getsource(formula))).body[0]
-    arrays = [a.arg for a in function.args.args][:-1]
-    hoist = Hoist()
-    body = [hoist.visit(s) for s in ast.parse(PRELUDE).body + function.body
-            if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-    *steps, last = body
-    results = last.value.elts if isinstance(last.value, ast.Tuple) else [last.value]
+    arrays, hoist, steps, results = parts_of(formula)
     lines = [f"def {name}({'rows_, ' * rows}{', '.join(a + '_' for a in arrays)}, h_):", "    T = p_.dtype.type"]
     lines += [f"    {k} = T({text})" for text, k in hoist.names.items()]
     steps = [ast.unparse(ast.fix_missing_locations(s)) for s in steps]
@@ -176,6 +219,94 @@ def loop_source(formula, name, rows=False):
     loads, stores = [f"{a} = {a}_[{at[a]}]" for a in arrays], [f"{a}_[{at[a]}] = new_{a}" for a in arrays[1:]]
     lines += [" " * (12 if rows else 8) + line for line in loads + steps + news + stores]
     return "\n".join(lines) + "\n", hoist.scalars
+
+
+CUDA = """
+static __device__ void {name}_at({pointers}, {constants}) {{        // at one number
+    {lines}
+}}
+
+extern "C" __global__ void {name}({pointers}, I n, const bool *ok, {constants}) {{
+    if (ok && !*ok) return;
+    EACH(i, n) {name}_at({at_i}, {k});
+}}
+
+extern "C" __global__ void {name}_wide({pointers}, I n, const bool *ok, {constants}) {{
+    if (ok && !*ok) return;
+    EACH(i, n / 4) {{
+        {loads}
+        for (int c = 0; c < 4; c++) {name}_at({at_c}, {k});
+        {stores}
+    }}
+    EACH(left, n % 4) {{
+        I i = n - 1 - left;
+        {name}_at({at_i}, {k});
+    }}
+}}
+
+extern "C" __global__ void {name}_rows(const I *rows, I tall, I width, {pointers}, I n, const bool *ok, {constants}) {{
+    if (ok && !*ok) return;
+    EACH(e, n) {{
+        I row = rows[e / width], i = row * width + e % width;
+        if (row < 0 || row >= tall) continue;                   // nobody has looked: the host would wait for it
+        {name}_at({at_row}, {k});
+    }}
+}}
+"""
+
+
+def cuda_source(formula, name):
+    """The CUDA text of a formula, the numbers computed once before it (code, of the scalars h_), and the scalars these need.
+
+    >>> def gd(g, p, h):
+    ...     return (p - 2 * h.lr * g,)
+    >>> text, constants, scalars = cuda_source(gd, "gd")
+    >>> [line.strip() for line in text.splitlines() if "new_p" in line]
+    ['A new_p = (p - (k3 * g));', '*p_at = T(new_p);']
+    >>> eval(constants, {"h_": [1, 0.5, 1, 0.25]})          # direction, l2, keep, 2 lr
+    [1, 0.5, 1, 0.5]
+    """
+    arrays, hoist, steps, results = parts_of(formula)
+    types = {a: "T" if a in arrays[:2] else "A" for a in arrays}        # gradient and parameter as stored, states as computed
+    local = dict.fromkeys([s.targets[0].id for s in steps if s.targets[0].id not in arrays])
+    lines = [f"A {a} = (A)*{a}_at;" for a in arrays] + [f"A {v};" for v in local]
+    lines += [f"{s.targets[0].id} = {in_c(s.value)};" for s in steps]
+    lines += [f"A new_{a} = {in_c(e)};" for a, e in zip(arrays[1:], results)]
+    lines += [f"*{a}_at = {types[a]}(new_{a});" for a in arrays[1:]]
+    text = CUDA.format(
+        name=name, lines="\n    ".join(lines),
+        pointers=", ".join([f"const T *{arrays[0]}_at", *(f"{types[a]} *{a}_at" for a in arrays[1:])]),
+        constants=", ".join(f"A {k}" for k in hoist.names.values()), k=", ".join(hoist.names.values()),
+        loads="\n        ".join(f"Four<{types[a]}> {a} = ((const Four<{types[a]}> *){a}_at)[i];" for a in arrays),
+        stores="\n        ".join(f"((Four<{types[a]}> *){a}_at)[i] = {a};" for a in arrays[1:]),
+        at_i=", ".join(f"{a}_at + i" for a in arrays), at_c=", ".join(f"{a}.at + c" for a in arrays),
+        at_row=", ".join([f"{arrays[0]}_at + e", *(f"{a}_at + i" for a in arrays[1:])]))
+    return text, compile(f"[{', '.join(hoist.names)}]", name, "eval"), hoist.scalars
+
+
+def in_c(node):
+    """An expression of a formula, its constants hoisted, as C.
+
+    >>> in_c(ast.parse("-a ** b if a > np.sqrt(b) else abs(c)", mode="eval").body)
+    '((a > sqrt(b)) ? (-pow(a, b)) : fabs(c))'
+    """
+    match node:
+        case ast.Name():
+            return node.id
+        case ast.BinOp(op=ast.Pow()):
+            return f"pow({in_c(node.left)}, {in_c(node.right)})"
+        case ast.BinOp():
+            return f"({in_c(node.left)} {C_WORDS[type(node.op)]} {in_c(node.right)})"
+        case ast.UnaryOp():
+            return f"({C_WORDS[type(node.op)]}{in_c(node.operand)})"
+        case ast.Compare(ops=[op], comparators=[right]):
+            return f"({in_c(node.left)} {C_WORDS[type(op)]} {in_c(right)})"
+        case ast.IfExp():
+            return f"({in_c(node.test)} ? {in_c(node.body)} : {in_c(node.orelse)})"
+        case ast.Call():
+            word = getattr(node.func, "attr", None) or node.func.id
+            return f"{'fabs' if word == 'abs' else word}({', '.join(map(in_c, node.args))})"
+    raise SyntaxError(f"a formula has no CUDA form with {ast.unparse(node)}")
 
 
 def staggered(sizes, dtype):
