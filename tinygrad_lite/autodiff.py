@@ -1,6 +1,7 @@
 """Derivatives as values: grad to any order, value_and_grad of plain functions, Hessian-vector products, Jacobians."""
 import numpy as np
 
+from .backend import like, on_gpu, xp_of
 from .fitting import fit
 from .tensor import Op, Tensor, here, plain, seed, sweep, unary
 
@@ -60,14 +61,15 @@ def grad(output, inputs, grad_output=None, create_graph=False, retain_graph=None
 
 def _leaf(x):
     """A tracked copy of x; integers and Python numbers become float64."""
-    x = np.array(plain(x))
+    x = plain(x)
+    x = x.copy() if on_gpu(x) else np.array(x)
     return Tensor(x if x.dtype.kind == "f" else x.astype(float), requires_grad=True)
 
 
 def gradients(y, xs, **options):
     """grad, with zeros for what y does not depend on."""
     found = grad(y, xs, allow_unused=True, **options) if y.requires_grad else [None] * len(xs)
-    return [Tensor(np.zeros(x.shape, x.dtype)) if g is None else g for x, g in zip(xs, found)]
+    return [Tensor(np.zeros_like(x.data)) if g is None else g for x, g in zip(xs, found)]
 
 
 def value_and_grad(f):
@@ -83,7 +85,8 @@ def value_and_grad(f):
         x = _leaf(x)
         y = f(x, *args, **kwargs)
         y = y if isinstance(y, Tensor) else Tensor(y)       # a number: f does not depend on x here
-        return float(y.item()), gradients(y, [x])[0].numpy()
+        g = gradients(y, [x])[0].data
+        return float(y.item()), g if on_gpu(g) else np.asarray(g)
     return both
 
 
@@ -97,18 +100,18 @@ def hvp(f, x, v):
     """
     many = isinstance(x, (list, tuple))
     xs = [_leaf(a) for a in (x if many else [x])]
-    vs = [np.asarray(plain(b), a.dtype) for a, b in zip(xs, v if many else [v], strict=True)]
+    vs = [like(a.data, plain(b)).astype(a.dtype) for a, b in zip(xs, v if many else [v], strict=True)]
     for a, b in zip(xs, vs):
         if a.shape != b.shape:
             raise ValueError(f"hvp: v has shape {b.shape}, expected x's {a.shape}")
     first = gradients(f(*xs), xs, create_graph=True)
-    slope = sum([(g * b).sum() for g, b in zip(first, vs)], Tensor(np.zeros((), xs[0].dtype)))
+    slope = sum([(g * b).sum() for g, b in zip(first, vs)], Tensor(np.zeros_like(xs[0].data, shape=())))
     second = gradients(slope, xs)
     return second if many else second[0]
 
 
 def jacobian(f, x):
-    """The matrix of d f(x)_i / d x_j as an array of shape (*f(x).shape, *x.shape), one reverse pass per row.
+    """The matrix of d f(x)_i / d x_j as an array of shape (*f(x).shape, *x.shape) on the host, one reverse pass per row.
 
     >>> jacobian(lambda x: x * x, np.array([1.0, 2.0]))
     array([[2., 0.],
@@ -117,5 +120,5 @@ def jacobian(f, x):
     x = _leaf(x)
     y = f(x)
     rows = [gradients(y, [x], grad_output=unit.reshape(y.shape), retain_graph=True)[0].numpy()
-            for unit in np.eye(y.size, dtype=y.dtype)]
+            for unit in xp_of(y.data).eye(y.size, dtype=y.dtype)]
     return np.reshape(rows, (*y.shape, *x.shape))

@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 
+from .backend import on_gpu
 from .tensor import Tensor
 
 
@@ -90,7 +91,7 @@ def _plain(array):
 
 
 def _stack(values, rows):
-    arrays = [np.asarray(_plain(value)) for value in values]
+    arrays = [value if on_gpu(value) else np.asarray(value) for value in map(_plain, values)]
     for row, array in zip(rows, arrays):
         if array.shape != arrays[0].shape:
             raise ValueError(f"DataLoader: sample {rows[0]} has shape {arrays[0].shape} and sample {row} has {array.shape}; "

@@ -1,6 +1,7 @@
 """RowSparse: the gradient of a big table of which a batch touched a few rows."""
 import numpy as np
 
+from .backend import on_gpu
 from .kernels.gather import merge_rows, scatter_rows
 
 
@@ -18,7 +19,7 @@ class RowSparse:
         if len(indices) != len(values) or values.shape[1:] != shape[1:]:
             raise ValueError(f"RowSparse: got {len(indices)} indices and values of shape {values.shape}, expected "
                              f"values of shape {(len(indices), *shape[1:])} for a table of shape {shape}")
-        if len(indices) and not 0 <= indices.min() <= indices.max() < shape[0]:
+        if len(indices) and not on_gpu(indices) and not 0 <= indices.min() <= indices.max() < shape[0]:
             bad = int(((indices < 0) | (indices >= shape[0])).argmax())
             raise IndexError(f"RowSparse: index {indices[bad]} at position {bad}, expected 0..{shape[0] - 1} for a table of shape {shape}")
         self.indices, self.values, self.shape = indices.astype(np.int64, copy=False), values, shape
@@ -50,7 +51,7 @@ class RowSparse:
         return self.with_values(self.values.astype(dtype))
 
     def to_dense(self):
-        dense = np.zeros(self.shape, self.dtype)
+        dense = np.zeros_like(self.values, shape=self.shape)
         scatter_rows(dense, self.indices, self.values)
         return dense
 

@@ -22,7 +22,7 @@ from sys import getrefcount
 
 import numpy as np
 
-from .backend import on_gpu
+from .backend import like, on_gpu, xp_of
 from .fitting import ALONE, complaint, fit
 
 LEAF, FREED = True, False               # what `_node` holds besides None (a constant) and (op, values, parents)
@@ -127,7 +127,7 @@ class Tensor:
             h, leaf._pending = leaf._pending, None
             if leaf._grad is not None:
                 h = leaf._grad + h
-            elif type(h) is np.ndarray and (getrefcount(h) != ALONE or h.base is not None):
+            elif hasattr(h, "base") and (getrefcount(h) != ALONE or h.base is not None):       # an array, on any device
                 h = h.copy()            # `a + b` hands one array to both: each leaf gets its own
             leaf._grad = np.asarray(h) if isinstance(h, np.generic) else h
 
@@ -376,8 +376,8 @@ def seed(root, g, create_graph=False):
                            "with .sum() or .mean(), or pass backward(grad)")
     if g is None:
         g = x.dtype.type(1) if isinstance(x, np.generic) else np.ones_like(x)
-    elif not hasattr(g, "dtype"):
-        g = np.asarray(g, x.dtype)
+    elif xp_of(x, plain(g)) and not hasattr(g, "dtype"):       # numbers and lists go where x is; a mixture raises
+        g = like(x, g)
     if g.shape != x.shape:
         raise ValueError(f"backward: got a grad of shape {g.shape}, expected {x.shape}")
     g = g if g.dtype == x.dtype else g.astype(x.dtype)

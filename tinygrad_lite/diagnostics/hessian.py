@@ -6,7 +6,7 @@ Lanczos asks only for products H v, and each is one gradient of (gradient . v): 
 import numpy as np
 
 from .. import autodiff
-from ..backend import to_host
+from ..backend import like, on_gpu, to_host
 from ..nn import Module
 from ..tensor import Tensor, plain
 from .trial import loss_of, restored
@@ -34,7 +34,7 @@ class Hessian:
         cuts = np.cumsum([p.size for p in self.params])[:-1]
         pieces = np.split(np.asarray(v).reshape(-1), cuts)
         pieces = [piece.reshape(p.shape).astype(p.dtype) for piece, p in zip(pieces, self.params)]
-        slope = sum((g * piece).sum() for g, piece in zip(self.slopes, pieces) if g.requires_grad)
+        slope = sum((g * like(g.data, piece)).sum() for g, piece in zip(self.slopes, pieces) if g.requires_grad)
         if not isinstance(slope, Tensor):
             return np.zeros(self.size)                  # a straight line: nothing depends on where it stands
         return self._flat(autodiff.gradients(slope, self.params, retain_graph=True))
@@ -67,7 +67,8 @@ def hessian_of(who, what, *at):
         if not loss.requires_grad:
             raise ValueError(f"{who}: the loss depends on no parameter: are all frozen, or did .detach() or .numpy() cut it off?")
         return Hessian(loss, params)
-    x = np.array(plain(at[0]))
+    x = plain(at[0])
+    x = x.copy() if on_gpu(x) else np.array(x)
     x = Tensor(x if x.dtype.kind == "f" else x.astype(float), requires_grad=True)
     loss = what(x)
     if not isinstance(loss, Tensor) or loss.size != 1:

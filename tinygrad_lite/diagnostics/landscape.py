@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..random import generator
+from ..backend import like, to_host
+from ..random import get_state, set_state
 from ..tensor import no_grad
 from .trial import axes, loss_of, restored
 
@@ -27,7 +28,7 @@ def random_direction(model, rng, normalise="filter"):
         raise ValueError(f"random_direction: normalise: got {normalise!r}, expected 'filter', 'layer' or None")
     direction = {}
     for name, w in weights_of(model).items():
-        d = rng.standard_normal(w.shape).astype(w.dtype)
+        d = like(w, rng.standard_normal(w.shape).astype(w.dtype))
         if normalise and w.ndim < 2:
             d = np.zeros_like(w)
         elif normalise:
@@ -103,11 +104,11 @@ def losses_at(model, loss_fn, batch, places):
     """The loss of a batch with the weights at each of the places."""
     found = []
     with restored(model), no_grad(), np.errstate(all="ignore"):
-        params, chance = dict(model.named_parameters()), generator.bit_generator.state
+        params, chance = dict(model.named_parameters()), get_state()
         for place in places:
             for name, w in place.items():
                 params[name].data[...] = w
-            generator.bit_generator.state = chance
+            set_state(chance)
             found.append(loss_of("losses_at", model, loss_fn, batch).item())
     return np.array(found)
 
@@ -146,11 +147,11 @@ def path_directions(places):
     away = np.stack([flat(place, last) - flat(last, last) for place in places[:-1]])
     rows = np.linalg.svd(away, full_matrices=False)[2][:2]
     cuts = np.cumsum([w.size for w in last.values()])[:-1]
-    return tuple({name: piece.reshape(w.shape) for piece, (name, w) in zip(np.split(row, cuts), last.items())} for row in rows)
+    return tuple({name: like(w, piece.reshape(w.shape)) for piece, (name, w) in zip(np.split(row, cuts), last.items())} for row in rows)
 
 
 def flat(place, names):
-    return np.concatenate([np.asarray(place[name], np.float64).reshape(-1) for name in names])
+    return np.concatenate([to_host(place[name]).astype(np.float64).reshape(-1) for name in names])
 
 
 def _check_place(who, place, weights):

@@ -5,6 +5,7 @@ which row is whose. Every number gets the sample's index, or -1 where it belongs
 """
 import numpy as np
 
+from ..backend import on_gpu, to_host
 from ..ops.linalg import _subscripts as subscripts_of
 
 MOVES = {"reshape", "transpose", "expand", "flip", "roll", "getitem", "concatenate", "stack"}        # numbers change places only
@@ -29,7 +30,15 @@ def owners_of(root, known, n):
         known[id(t)] = _follow(op, t.data, values, [known.get(id(p)) for p in parents], n)
 
 
+def at_home(value):
+    """Ids, masks and indices on the host, where owners are; all else is only asked for its shape."""
+    if isinstance(value, tuple):
+        return tuple(map(at_home, value))
+    return to_host(value) if on_gpu(value) and value.dtype.kind in "iub" else value
+
+
 def _follow(op, z, values, owners, n):
+    values = list(map(at_home, values))
     if op.name == "embedding":
         return _of_ids(values[1], n)[..., None] * np.ones(z.shape[-1:], int)
     if op.name == "embedding_bag" and len(z) == n:

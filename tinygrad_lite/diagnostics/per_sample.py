@@ -10,6 +10,7 @@ from math import prod
 
 import numpy as np
 
+from ..backend import like, to_host
 from ..fitting import fit
 from ..ops.linalg import rows
 from ..tensor import Tensor, seed, sweep
@@ -41,7 +42,7 @@ class PerSampleGradients(Mapping):
 
     def _block(self, name, part):
         p = self._params[name]
-        total = np.zeros((part.stop - part.start, *p.shape), p.dtype)
+        total = np.zeros_like(p.data, shape=(part.stop - part.start, *p.shape))
         for use in self._uses.get(id(p), ()):
             total += use(part)
         return total
@@ -55,7 +56,7 @@ class PerSampleGradients(Mapping):
             if len(uses) == 1 and getattr(uses[0], "direct", False):
                 found[name] = uses[0].sums()
                 continue
-            total, squares, norms = np.zeros(p.shape), np.zeros(p.shape), np.zeros(self.n)
+            total, squares, norms = (np.zeros_like(p.data, float, shape=shape) for shape in (p.shape, p.shape, self.n))
             step = max(1, BLOCK // max(p.size, 1))
             for start in range(0, self.n, step):
                 part = slice(start, min(start + step, self.n))
@@ -195,7 +196,7 @@ class _Collector:
 
         def one(k):
             if shared and elementwise(t.data, values[:len(parents)]):       # a row of it for each row of g
-                return fit(op.rules[i](np.where(who == k, g, 0), t.data, *values), values[i])
+                return fit(op.rules[i](np.where(like(g, who == k), g, 0), t.data, *values), values[i])
             mine = [v if at is None else _part(v, *at, k) for v, at in zip(values, lines)]       # the same op on one sample
             return fit(op.rules[i](_part(g, axis, line, k), _part(t.data, axis, line, k), *mine, *values[len(lines):]), values[i])
         return lambda part: np.stack([one(k) for k in range(part.start, part.stop)])
@@ -217,7 +218,7 @@ class _Collector:
         self.kept.append((twins, z))                        # the ids of what is dropped would be given again
         owners_of(z, self.known, self.n)
         if self.known[id(z)] is None:                       # a bag of rows: whose each is, the formula does not say
-            self._note(z, lambda part: np.stack([np.where(self.known[id(t)] == k, g, 0) for k in range(part.start, part.stop)]))
+            self._note(z, lambda part: np.stack([np.where(like(g, self.known[id(t)] == k), g, 0) for k in range(part.start, part.stop)]))
         leaves, _ = sweep(z, g, retain=True, through=self._through)
         arrived = {id(leaf): leaf._pending for leaf in leaves}
         for leaf in leaves:
@@ -281,15 +282,16 @@ class Lookup:
         return np.stack([self.op.rules[0](self.g[mine], None, weight, ids[mine], *options) for mine in found])
 
     def sums(self):
-        weight, ids, padding = self.values[:3]
+        weight, ids, padding = self.values[0], to_host(self.values[1]), self.values[2]
         used = ids.ravel() != (-1 if padding is None else padding)
         cells, back = np.unique((self.owners * len(weight) + ids).ravel()[used], return_inverse=True)      # (sample, id) pairs
-        found = np.zeros((len(cells), weight.shape[1]))
+        shapes = (len(cells), weight.shape[1]), weight.shape, weight.shape, self.n
+        found, total, squares, norms = (np.zeros_like(weight, float, shape=shape) for shape in shapes)
         np.add.at(found, back, self.g.reshape(-1, weight.shape[1])[used])
-        total, squares = np.zeros(weight.shape), np.zeros(weight.shape)
         np.add.at(total, cells % len(weight), found)
         np.add.at(squares, cells % len(weight), found * found)
-        return total, squares, np.bincount(cells // len(weight), (found * found).sum(axis=1), self.n)
+        np.add.at(norms, cells // len(weight), (found * found).sum(axis=1))
+        return total, squares, norms
 
 
 def by_owner(values, owners, n):
@@ -304,6 +306,6 @@ def by_owner(values, owners, n):
     sorted_owners = owners[order]
     counts = np.bincount(sorted_owners, minlength=n)
     place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    result = np.zeros((n, counts.max(initial=0), *values.shape[1:]), values.dtype)
+    result = np.zeros_like(values, shape=(n, counts.max(initial=0), *values.shape[1:]))
     result[sorted_owners, place] = values[order]
     return result

@@ -3,7 +3,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..random import generator
+from ..random import get_state, set_state
 from ..tensor import Tensor, plain
 
 
@@ -22,7 +22,7 @@ def restored(model):
     params = [(p, p.data, p.data.copy(), p._grad) for p in model.parameters()]
     buffers = [(b, b.copy()) for _, b in model.named_buffers()]
     modes = [(m, m.training) for m in model.modules()]
-    chance = generator.bit_generator.state
+    chance = get_state()
     try:
         yield
     finally:
@@ -33,14 +33,15 @@ def restored(model):
             b[...] = values
         for m, mode in modes:
             m.training = mode
-        generator.bit_generator.state = chance
+        set_state(chance)
 
 
 def parts(who, batch):
     """(inputs, target) of a batch: its last part is the target."""
     if not isinstance(batch, (tuple, list)) or len(batch) < 2:
         raise TypeError(f"{who}: got a batch of {type(batch).__name__}, expected (input, ..., target)")
-    return tuple([x if isinstance(x, Tensor) or np.asarray(x).dtype.kind != "f" else Tensor(x) for x in batch[:-1]]), batch[-1]
+    arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in batch[:-1]]
+    return tuple([x if isinstance(x, Tensor) or x.dtype.kind != "f" else Tensor(x) for x in arrays]), batch[-1]
 
 
 def outcome_of(who, model, loss_fn, batch):

@@ -1,36 +1,38 @@
 """Losses of scores against classes by likelihood: cross-entropy and its kin."""
 import numpy as np
 
+from ..backend import like, on_gpu, xp_of
 from ..kernels.softmax import cross_entropy as rows_cross_entropy
 from ..ops.activations import log_softmax, logsigmoid, softplus
 from ..ops.elementwise import exp, expm1, log
 from ..ops.indexing import gather, where
 from ..ops.reductions import power, sum
 from ..tensor import Tensor, op, plain
-from .common import (REDUCTIONS, TINY, class_ids, class_weights, integers, numbers, reduced, same_shape, scores_and_classes,
-                     tensor)
+from .common import (REDUCTIONS, TINY, class_ids, class_weights, constants, integers, reduced, refuse, same_shape,
+                     scores_and_classes, tensor)
 
 
 # --- cross-entropy of rows of scores, fused: the forward pass leaves the gradient behind
 def _rows_forward(x, y, weight, ignore_index, smoothing, reduction):
     total, losses, grad = rows_cross_entropy(x, y, weight, ignore_index, smoothing, reduction == "mean")
-    return (losses if reduction == "none" else x.dtype.type(total)), grad
+    return (losses if reduction == "none" else total), grad
 
 
 def _rows_rule(g, z, x, y, weight, ignore_index, smoothing, reduction, grad):
     if g.ndim:
         return grad * g[:, None]
-    return grad if g == 1 else grad * g
+    return grad if not on_gpu(g) and g == 1 else grad * g
 
 
 def _rows_formula(x, y, weight, ignore_index, smoothing, reduction):
     k, used = x.shape[1], y != ignore_index
-    w = np.ones(k, x.dtype) if weight is None else weight
-    target = np.full(x.shape, smoothing / k, x.dtype)
-    target[np.flatnonzero(used), y[used]] += 1 - smoothing
-    target = target * w * used[:, None]
+    w = np.ones_like(plain(x), shape=k) if weight is None else weight
+    hit = (y[:, None] == xp_of(y).arange(k)) & used[:, None]
+    share = hit * w
+    target = (hit * x.dtype.type(1 - smoothing) + x.dtype.type(smoothing / k)) * w * used[:, None]
     losses = -(target * where(target == 0, 0, log_softmax(x, 1))).sum(axis=1)
-    return reduced(losses, reduction, w[y[used]].sum())
+    losses = where(used & ((y < 0) | (y >= k)), np.nan, losses)           # on the host they were refused before
+    return reduced(losses, reduction, share.sum())
 
 
 _rows = op("cross_entropy", _rows_forward, _rows_rule, composite=_rows_formula, saves=True)
@@ -47,17 +49,18 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
     >>> round(loss.item(), 4), x.grad[1]
     (0.41, array([ 0.25, -0.25], dtype=float32))
     """
-    x, y = tensor(input), target if isinstance(target, Tensor) else np.asarray(target)
+    x = tensor(input)
+    y = target if hasattr(target, "dtype") else like(plain(x), target)
     if x.ndim == 0:
         raise ValueError("cross_entropy: got a 0-d input, expected scores of shape (N, K)")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing: got {label_smoothing}, expected a number in [0, 1]")
     axis = 0 if x.ndim == 1 else 1
     k = x.shape[axis]
-    w = class_weights("cross_entropy", weight, k, x.dtype)
+    w = class_weights("cross_entropy", weight, k, x)
     if y.dtype.kind == "f":
-        return _soft_cross_entropy(x, y, np.ones(k, x.dtype) if w is None else w, axis, reduction, label_smoothing)
-    y = integers("cross_entropy", y)
+        return _soft_cross_entropy(x, y, np.ones_like(x.data, shape=k) if w is None else w, axis, reduction, label_smoothing)
+    y = integers("cross_entropy", y, x)
     if y.shape != x.shape[:axis] + x.shape[axis + 1:]:
         raise ValueError(f"cross_entropy: got input of shape {x.shape} and target of shape {y.shape}, expected a target of "
                          f"shape {x.shape[:axis] + x.shape[axis + 1:]}")
@@ -89,11 +92,8 @@ def nll_loss(input, target, weight=None, ignore_index=-100, reduction="mean"):
         raise ValueError("nll_loss: got a 0-d input, expected log-probabilities of shape (N, K)")
     axis = 0 if x.ndim == 1 else 1
     k = x.shape[axis]
-    y = class_ids("nll_loss", target, k, ignore_index)
-    if y.shape != tuple(x.shape[:axis] + x.shape[axis + 1:]):
-        raise ValueError(f"nll_loss: got input of shape {x.shape} and target of shape {y.shape}, expected "
-                         f"{x.shape[:axis] + x.shape[axis + 1:]}")
-    w = class_weights("nll_loss", weight, k, x.dtype)
+    x, y = class_ids("nll_loss", x, target, axis, ignore_index)
+    w = class_weights("nll_loss", weight, k, x)
     share = np.where(y >= 0, 1 if w is None else w[y], 0).astype(x.dtype)
     picked = gather(x, axis, np.expand_dims(np.maximum(y, 0), axis)).reshape(y.shape)
     losses = -(where(share == 0, 0, picked) * share)
@@ -125,12 +125,10 @@ def binary_cross_entropy(input, target, weight=None, reduction="mean"):
     """
     x, y = same_shape("binary_cross_entropy", input, target)
     wrong = ~((plain(x) >= 0) & (plain(x) <= 1))
-    if wrong.any():
-        at = np.unravel_index(wrong.argmax(), x.shape)
-        raise ValueError(f"binary_cross_entropy: got input {plain(x)[at]} at index {tuple(map(int, at))}, expected probabilities "
-                         "in [0, 1]: for scores use binary_cross_entropy_with_logits")
-    losses = _binary(x, y)
-    return reduced(losses if weight is None else losses * numbers(weight, x.dtype), reduction)
+    losses = _binary(refuse(wrong, x, lambda at: ValueError(
+        f"binary_cross_entropy: got input {plain(x)[at]} at index {at}, expected probabilities in [0, 1]: for scores use "
+        "binary_cross_entropy_with_logits")), y)
+    return reduced(losses if weight is None else losses * constants(weight, x), reduction)
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean", pos_weight=None):
@@ -141,9 +139,9 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction="mean
     """
     x, y = same_shape("binary_cross_entropy_with_logits", input, target)
     missed = y * softplus(-x, 1.0, np.inf)          # exact also where PyTorch's softplus goes over to x
-    missed = missed if pos_weight is None else numbers(pos_weight, x.dtype) * missed
+    missed = missed if pos_weight is None else constants(pos_weight, x) * missed
     losses = (1 - y) * softplus(x, 1.0, np.inf) + missed
-    return reduced(losses if weight is None else losses * numbers(weight, x.dtype), reduction)
+    return reduced(losses if weight is None else losses * constants(weight, x), reduction)
 
 
 def multilabel_soft_margin_loss(input, target, weight=None, reduction="mean"):
@@ -156,7 +154,7 @@ def multilabel_soft_margin_loss(input, target, weight=None, reduction="mean"):
     if x.ndim == 0:
         raise ValueError("multilabel_soft_margin_loss: got a 0-d input, expected scores of shape (N, K)")
     losses = -(y * logsigmoid(x) + (1 - y) * logsigmoid(-x))
-    losses = losses if weight is None else losses * numbers(weight, x.dtype)
+    losses = losses if weight is None else losses * constants(weight, x)
     return reduced(sum(losses, -1) / x.shape[-1], reduction)
 
 
@@ -175,8 +173,8 @@ def kl_div(input, target, reduction="mean", log_target=False):
         losses = exp(y) * (y - x)
     else:
         zero = plain(y) == 0
-        if (plain(y) < 0).any():
-            raise ValueError(f"kl_div: target: got {plain(y).min()}, expected probabilities (or log_target=True)")
+        x = refuse(plain(y) < 0, x, lambda at: ValueError(
+            f"kl_div: target: got {plain(y).min()}, expected probabilities (or log_target=True)"))
         losses = y * where(zero, 0, log(where(zero, 1, y)) - x)
     if reduction == "batchmean":
         return reduced(losses, "mean", x.shape[0] if x.ndim else 1)
@@ -197,11 +195,10 @@ def focal_loss(logits, target, gamma=2.0, reduction="mean"):
     logits = tensor(logits)
     if not gamma >= 0:
         raise ValueError(f"focal_loss: gamma: got {gamma}, expected a number >= 0")
-    y, axis = integers("focal_loss", target), 0 if logits.ndim == 1 else 1
-    if logits.ndim == 0 or y.shape != logits.shape[:axis] + logits.shape[axis + 1:]:
-        raise ValueError(f"focal_loss: got logits of shape {logits.shape} and target of shape {y.shape}, expected (N, K) and (N,)")
-    class_ids("focal_loss", y, logits.shape[axis])
-    losses = cross_entropy(logits, target, reduction="none")
+    if logits.ndim == 0:
+        raise ValueError("focal_loss: got 0-d logits, expected scores of shape (N, K)")
+    logits, y = class_ids("focal_loss", logits, target, 0 if logits.ndim == 1 else 1)
+    losses = cross_entropy(logits, y, reduction="none")
     return reduced(power(-expm1(-losses), gamma) * losses if gamma else losses, reduction)
 
 
@@ -216,7 +213,7 @@ def infogain_loss(logits, target, H, reduction="mean"):
     (0.4076, 1.1114)
     """
     x, y = scores_and_classes("infogain_loss", logits, target)
-    H, k = numbers(H, x.dtype), x.shape[1]
+    H, k = constants(H, x), x.shape[1]
     if H.shape != (k, k):
         raise ValueError(f"infogain_loss: got logits of shape {x.shape} and H of shape {H.shape}, expected ({k}, {k})")
     worth = H[y]

@@ -1,6 +1,12 @@
-"""What all losses share: reductions, inputs and targets checked in the loss's name, rows of length 1."""
+"""What all losses share: reductions, inputs and targets checked in the loss's name, rows of length 1.
+
+On the GPU the host does not look at the numbers, for it would have to wait for them: what is refused on the host because
+of its numbers (a class out of range, a probability above 1) makes a loss of NaN there. Integers and constants of a loss
+(classes, their weights) may lie on the host; they are moved to where the scores are.
+"""
 import numpy as np
 
+from ..backend import like, on_gpu, xp_of
 from ..ops.indexing import where
 from ..ops.reductions import norm, sum
 from ..tensor import Tensor, plain
@@ -13,7 +19,7 @@ def reduced(losses, reduction, count=None):
     """The losses as they are, summed, or averaged (over `count`, by default over their number)."""
     if reduction == "mean":
         count = losses.size if count is None else count
-        return losses.sum() / count if count else losses.sum() * np.nan     # of nothing: nan, as in PyTorch
+        return losses.sum() / count if on_gpu(count) or count else losses.sum() * np.nan      # of nothing: nan, as in PyTorch
     if reduction == "sum":
         return losses.sum()
     if reduction == "none":
@@ -25,18 +31,25 @@ def tensor(x):
     return x if isinstance(x, Tensor) else Tensor(x)
 
 
-def numbers(y, dtype):
-    """A target as numbers: integers and truth values in `dtype`, floats as they are."""
-    y = y if isinstance(y, Tensor) else np.asarray(y)
-    return y if y.dtype.kind == "f" else plain(y).astype(dtype)
+def numbers(y, x):
+    """A target as numbers: integers and truth values in x's dtype, floats as they are; lists and numbers where x lives."""
+    y = y if hasattr(y, "dtype") and hasattr(y, "shape") else like(plain(x), y)
+    xp_of(plain(x), plain(y))               # both of one device
+    return y if y.dtype.kind == "f" else plain(y).astype(x.dtype)
+
+
+def constants(y, x):
+    """Numbers that belong to the loss, such as weights, where x lives."""
+    return numbers(y if isinstance(y, Tensor) else like(plain(x), y), x)
 
 
 def same_shape(name, x, y):
     """Input and target, x as a Tensor and integers in y as numbers of its dtype; their shapes must be equal."""
-    x, y = tensor(x), y if isinstance(y, Tensor) else np.asarray(y)
+    x = tensor(x)
+    y = numbers(y, x)
     if x.shape != y.shape:
         raise ValueError(f"{name}: got input of shape {x.shape} and target of shape {y.shape}, expected the same")
-    return x, numbers(y, x.dtype)
+    return x, y
 
 
 def same_shapes(name, **inputs):
@@ -49,44 +62,58 @@ def same_shapes(name, **inputs):
 
 def row_targets(name, y, x):
     """One number per row of x (..., D), such as 1 or -1 for "alike or not"."""
-    y = numbers(y, x.dtype)
+    y = numbers(y, x)
     if y.shape != x.shape[:-1]:
         raise ValueError(f"{name}: got inputs of shape {x.shape} and target of shape {y.shape}, expected {x.shape[:-1]}")
     return y
 
 
-def integers(name, y):
-    """Classes as int64."""
-    y = np.asarray(plain(y))
+def integers(name, y, x=None):
+    """Classes as int64, where x lives."""
+    y = np.asarray(plain(y)) if x is None else like(plain(x), plain(y))
     if y.dtype.kind not in "iu":
         raise TypeError(f"{name}: the target has dtype {y.dtype}, expected integer classes")
     return y.astype(np.int64, copy=False)
 
 
-def class_ids(name, y, k, ignore_index=None):
-    """Classes as int64, ignored ones as -1; anything else outside 0..k-1 raises."""
-    y = integers(name, y)
-    wrong = ((y < 0) | (y >= k)) & (y != ignore_index)
+def refuse(wrong, x, complaint):
+    """x, where nothing is `wrong`. On the host else the error that complaint(index) makes, on the GPU NaN at those places."""
+    if on_gpu(wrong):
+        return where(wrong, np.nan, x)
     if wrong.any():
-        at = np.unravel_index(wrong.argmax(), y.shape)
-        also = "" if ignore_index is None else f" or ignore_index {ignore_index}"
-        raise IndexError(f"{name}: target {y[at]} at index {tuple(map(int, at))}, expected 0..{k - 1}{also}")
-    return np.where(y == ignore_index, -1, y)
+        raise complaint(tuple(map(int, np.unravel_index(wrong.argmax(), wrong.shape))))
+    return x
+
+
+def class_ids(name, x, y, axis, ignore_index=None):
+    """(scores x, classes y as int64, ignored ones as -1); classes stand along x's axis, others than 0..k-1 are refused."""
+    y, k = integers(name, y, x), x.shape[axis]
+    if y.shape != x.shape[:axis] + x.shape[axis + 1:]:
+        raise ValueError(f"{name}: got input of shape {x.shape} and target of shape {y.shape}, expected a target of shape "
+                         f"{x.shape[:axis] + x.shape[axis + 1:]}")
+    wrong, also = (y < 0) | (y >= k), ""
+    if ignore_index is not None:
+        ignored, also = y == ignore_index, f" or ignore_index {ignore_index}"
+        wrong, y = wrong & ~ignored, np.where(ignored, -1, y)
+    x = refuse(np.expand_dims(wrong, axis) if on_gpu(wrong) else wrong, x,
+               lambda at: IndexError(f"{name}: target {y[at]} at index {at}, expected 0..{k - 1}{also}"))
+    return x, y
 
 
 def scores_and_classes(name, scores, target):
     """Scores (N, K) and classes (N,); (K,) and one class become a batch of one."""
-    scores, target = tensor(scores), integers(name, target)
+    scores = tensor(scores)
+    target = integers(name, target, scores)
     if scores.ndim not in (1, 2) or target.shape != scores.shape[:-1]:
         raise ValueError(f"{name}: got input of shape {scores.shape} and target of shape {target.shape}, "
                          "expected (N, K) and (N,), or (K,) and ()")
     rows = scores.reshape(-1, scores.shape[-1]) if scores.ndim == 1 else scores
-    return rows, class_ids(name, target.reshape(rows.shape[0]), rows.shape[1])
+    return class_ids(name, rows, target.reshape(rows.shape[0]), 1)
 
 
-def class_weights(name, weight, k, dtype):
+def class_weights(name, weight, k, x):
     """One weight per class, or None."""
-    w = None if weight is None else np.asarray(plain(weight), dtype)
+    w = None if weight is None else like(plain(x), plain(weight)).astype(x.dtype, copy=False)
     if w is not None and w.shape != (k,):
         raise ValueError(f"{name}: weight has shape {w.shape}, expected ({k},), one per class")
     return w
@@ -94,7 +121,8 @@ def class_weights(name, weight, k, dtype):
 
 def above_zero(name, option, value):
     """A positive number; a Tensor (a learned temperature) stays one."""
-    if np.size(plain(value)) != 1 or not plain(value) > 0:
+    number = plain(value)
+    if np.size(number) != 1 or not on_gpu(number) and not number > 0:
         raise ValueError(f"{name}: {option}: got {value}, expected a number > 0")
     return value if isinstance(value, Tensor) else float(value)
 

@@ -1,12 +1,13 @@
 """Losses with a margin: right is not enough, right by some distance is. Also the smooth one, of log(1 + e^-m)."""
 import numpy as np
 
+from ..backend import on_gpu, xp_of
 from ..ops.activations import relu, softplus
 from ..ops.elementwise import clamp
 from ..ops.indexing import gather, where
 from ..ops.reductions import sum
 from ..tensor import Tensor, plain
-from .common import class_weights, integers, numbers, reduced, same_shape, scores_and_classes, tensor
+from .common import class_weights, integers, numbers, reduced, refuse, same_shape, scores_and_classes, tensor
 
 # At the kink, as in PyTorch: relu's slope is 0, clamp's is 1.
 
@@ -59,7 +60,7 @@ def margin_ranking_loss(input1, input2, target, margin=0, reduction="mean"):
     array([0., 2.], dtype=float32)
     """
     a, b = tensor(input1), tensor(input2)
-    y = numbers(target, a.dtype)
+    y = numbers(target, a)
     if not a.ndim == b.ndim == y.ndim or any(len({*sizes} - {1}) > 1 for sizes in zip(a.shape, b.shape, y.shape)):
         raise ValueError(f"margin_ranking_loss: got inputs of shapes {a.shape} and {b.shape} and target of shape {y.shape}, "
                          "expected the same (or 1 for some sizes)")
@@ -74,7 +75,7 @@ def multiclass_hinge_loss(score, target, margin=1, reduction="mean"):
     """
     rows, y = scores_and_classes("multiclass_hinge_loss", score, target)
     own = gather(rows, 1, y[:, None]).reshape(-1)
-    others = where(np.arange(rows.shape[1]) == y[:, None], -np.inf, rows)
+    others = where(xp_of(y).arange(rows.shape[1]) == y[:, None], -np.inf, rows)
     losses = relu(margin + others.max(axis=1) - own)
     return reduced(losses if tensor(score).ndim == 2 else losses.reshape(()), reduction)
 
@@ -88,9 +89,9 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, reduction="me
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss: p: got {p}, expected 1 or 2")
     x, y = scores_and_classes("multi_margin_loss", input, target)
-    w = class_weights("multi_margin_loss", weight, x.shape[1], x.dtype)
+    w = class_weights("multi_margin_loss", weight, x.shape[1], x)
     short = relu(margin - gather(x, 1, y[:, None]) + x)
-    short = where(np.arange(x.shape[1]) == y[:, None], 0, short if p == 1 else short * short)
+    short = where(xp_of(y).arange(x.shape[1]) == y[:, None], 0, short if p == 1 else short * short)
     losses = sum(short if w is None else w[y][:, None] * short, 1) / x.shape[1]
     return reduced(losses if tensor(input).ndim == 2 else losses.reshape(()), reduction)
 
@@ -103,19 +104,20 @@ def multilabel_margin_loss(input, target, reduction="mean"):
     >>> multilabel_margin_loss(Tensor([[2.0, 0.5, 1.0, 0.0]]), np.array([[0, 2, -1, 1]])).item()
     0.125
     """
-    x, y = tensor(input), integers("multilabel_margin_loss", target)
+    x = tensor(input)
+    y = integers("multilabel_margin_loss", target, x)
     if x.shape != y.shape or x.ndim not in (1, 2):
         raise ValueError(f"multilabel_margin_loss: got input of shape {x.shape} and target of shape {y.shape}, expected both "
                          "(N, K) or (K,)")
     rows, y = (x.reshape(1, -1), y[None]) if x.ndim == 1 else (x, y)
     n, k = rows.shape
     listed = np.cumsum(y < 0, axis=1) == 0
-    if (y >= k).any():
-        raise IndexError(f"multilabel_margin_loss: target {y.max()}, expected 0..{k - 1}, and negative numbers behind the last")
-    ids = np.where(listed, y, 0)[:, :listed.sum(axis=1).max(initial=0)]
-    listed = listed[:, :ids.shape[1]]
-    wanted = np.zeros((n, k), bool)
-    wanted[np.nonzero(listed)[0], ids[listed]] = True
+    rows = refuse(y >= k, rows, lambda at: IndexError(
+        f"multilabel_margin_loss: target {y.max()}, expected 0..{k - 1}, and negative numbers behind the last"))
+    if not on_gpu(y):                       # the longest list is enough; there it is not known without waiting
+        listed = listed[:, :listed.sum(axis=1).max(initial=0)]
+    ids = np.where(listed, y[:, :listed.shape[1]], 0)
+    wanted = (listed[:, :, None] & (ids[:, :, None] == xp_of(y).arange(k))).any(axis=1)
     short = relu(1 - gather(rows, 1, ids)[:, :, None] + rows[:, None, :])           # (N, listed classes, K)
     losses = sum(where(listed[:, :, None] & ~wanted[:, None, :], short, 0), (1, 2)) / k
     return reduced(losses if x.ndim == 2 else losses.reshape(()), reduction)

@@ -102,7 +102,8 @@ def nt_xent_loss(z1, z2, temperature=0.5, reduction="mean"):
     n = z1.shape[0]
     z = unit(concatenate([z1, z2]))
     scores = matmul(z, z.T) / above_zero("nt_xent_loss", "temperature", temperature)
-    others = scores[~np.eye(2 * n, dtype=bool)].reshape(2 * n, max(0, 2 * n - 1))           # without oneself
+    flat = np.arange(4 * n * n).reshape(2 * n, 2 * n)
+    others = scores.reshape(-1)[flat[~np.eye(2 * n, dtype=bool)]].reshape(2 * n, max(0, 2 * n - 1))     # without oneself
     partner = np.r_[np.arange(n) + n - 1, np.arange(n)]
     losses = cross_entropy(others, partner, reduction="none")
     return reduced(losses, reduction, max(1, losses.size))

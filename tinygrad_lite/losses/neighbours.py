@@ -8,13 +8,14 @@ Low when a point's neighbours are of its class. Added to a loss it parts the cla
 import numpy as np
 
 from ..autodiff import grad
+from ..backend import on_gpu, xp_of
 from ..kernels.neighbours import neighbour_losses
 from ..ops.elementwise import exp, log, square
 from ..ops.indexing import where
 from ..ops.linalg import matmul
 from ..ops.reductions import logsumexp, sum
 from ..tensor import Tensor, op
-from .common import above_zero, integers, reduced, tensor, unit
+from .common import above_zero, integers, tensor, unit
 
 
 def soft_nearest_neighbor_loss(x, y, temperature=1.0, cos=False, skip_alone=False, method="batched", eps=1e-5):
@@ -35,13 +36,14 @@ def soft_nearest_neighbor_loss(x, y, temperature=1.0, cos=False, skip_alone=Fals
     [8000.0, 1.1228]
     """
     name = "soft_nearest_neighbor_loss"
-    x, y, temperature = tensor(x), integers(name, y), above_zero(name, "temperature", temperature)
+    x, temperature = tensor(x), above_zero(name, "temperature", temperature)
+    y = integers(name, y, x)
     if x.ndim != 2 or y.shape != x.shape[:1]:
         raise ValueError(f"{name}: got x of shape {x.shape} and y of shape {y.shape}, expected (N, D) and (N,)")
     if method not in METHODS:
         raise ValueError(f"{name}: method: got {method!r}, expected {', '.join(map(repr, METHODS))}")
-    kept = mates(y).any(axis=1) if skip_alone else np.ones(len(y), bool)
-    if not kept.any():
+    kept = mates(y).any(axis=1) if skip_alone else np.ones_like(y, bool)
+    if len(y) == 0 or not on_gpu(kept) and not kept.any():
         return sum(x * 0)                   # nobody to ask: 0, with gradient 0
     x = unit(x) if cos else x
     if method == "eps":
@@ -101,15 +103,24 @@ def _naive(x, y, kept, temperature, cos):
 
 
 def _eps(x, y, kept, temperature, cos, eps):
-    near = where(np.eye(len(y), dtype=bool), 0, exp(-distances(x, cos) / temperature))
+    near = where(oneself(y), 0, exp(-distances(x, cos) / temperature))
     share = near / (eps + sum(near, 1, keepdims=True))
-    losses = -log(eps + sum(where(mates(y), share, 0), 1))
-    return reduced(losses[kept], "mean")
+    return mean_of(kept, -log(eps + sum(where(mates(y), share, 0), 1)))
+
+
+def mean_of(kept, losses):
+    """The mean of those losses that are kept, 0 of none."""
+    return sum(where(kept, losses, 0)) / count(kept).astype(losses.dtype)
+
+
+def oneself(y):
+    """True where a point meets itself."""
+    return xp_of(y).eye(len(y), dtype=bool)
 
 
 def mates(y):
     """True where two different points are of one class."""
-    return (y[:, None] == y) & ~np.eye(len(y), dtype=bool)
+    return (y[:, None] == y) & ~oneself(y)
 
 
 def distances(x, cos):
@@ -120,27 +131,30 @@ def distances(x, cos):
 # --- the batched form: a formula in logarithms, and the same fused
 def _formula(x, y, kept, temperature, cos):
     scores = -distances(x, cos) / temperature
-    oneself = np.eye(len(y), dtype=bool) & (len(y) > 1)
     alike = mates(y)
     alone = ~alike.any(axis=1)
-    rest = logsumexp(where(oneself, -np.inf, scores), 1)
+    rest = logsumexp(where(oneself(y) & (len(y) > 1), -np.inf, scores), 1)
     same = logsumexp(where(alike | alone[:, None], scores, -np.inf), 1)
-    losses = rest - where(alone, -np.inf, same)
-    return reduced(losses[kept], "mean")
+    return mean_of(kept, rest - where(alone, -np.inf, same))
 
 
 def _forward(x, y, kept, temperature, cos):
     centred = x if cos else x - x.mean(axis=0)          # distances do not move, and products keep their digits
     losses, pull = neighbour_losses(centred, y, kept, temperature, cos)
-    return losses.sum() / x.dtype.type(kept.sum()), (centred, pull)
+    return losses.sum() / count(kept).astype(x.dtype), (centred, pull)
+
+
+def count(kept):
+    """How many are kept, at least 1."""
+    return np.maximum(kept.sum(), 1)
 
 
 def _rule(g, z, x, y, kept, temperature, cos, saved):
     centred, pull = saved                               # dL/dx_i = sum_j pull_ij x_j / T, or 2/T sum_j pull_ij (x_j - x_i)
     towards = pull @ centred
     if cos:
-        return towards * (g * x.dtype.type(1 / (temperature * kept.sum())))
-    return (towards - pull.sum(axis=1, keepdims=True) * centred) * (g * x.dtype.type(2 / (temperature * kept.sum())))
+        return towards * (g * (1 / (temperature * count(kept))).astype(x.dtype))
+    return (towards - pull.sum(axis=1, keepdims=True) * centred) * (g * (2 / (temperature * count(kept))).astype(x.dtype))
 
 
 _batched = op("soft_nearest_neighbor_loss", _forward, _rule, composite=_formula, saves=True)

@@ -7,7 +7,7 @@ from ..ops.elementwise import abs, exp, log
 from ..ops.indexing import where
 from ..ops.shapes import unsqueeze
 from ..tensor import Tensor, op, plain
-from .common import numbers, reduced, same_shape
+from .common import constants, numbers, reduced, refuse, same_shape
 
 # Quadratic up to delta, linear beyond; nothing overflows on the way. Its slope is the difference cut to [-delta, delta].
 _huber = op("huber", lambda d, delta: np.clip(d, -delta, delta) * (d - np.clip(d, -delta, delta) / 2),
@@ -19,7 +19,7 @@ _at_least = op("at_least", lambda v, floor: np.maximum(v, floor), lambda g, z, v
 def _weighted(name, losses, weight, reduction, by_weight=True):
     if weight is None:
         return reduced(losses, reduction)
-    weight = numbers(weight, losses.dtype)
+    weight = constants(weight, losses)
     if weight.shape != losses.shape:
         raise ValueError(f"{name}: got input of shape {losses.shape} and weight of shape {weight.shape}, expected the same")
     return reduced(losses * weight, reduction, weight.sum() if by_weight else None)
@@ -100,9 +100,8 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
     0.5966
     """
     x, y = same_shape("gaussian_nll_loss", input, target)
-    v = np.full(x.shape, var, x.dtype) if isinstance(var, (int, float, np.generic)) else numbers(var, x.dtype)
-    if (plain(v) < 0).any():
-        raise ValueError(f"gaussian_nll_loss: var: got {plain(v).min()}, expected numbers >= 0")
+    v = np.full_like(plain(x), var) if isinstance(var, (int, float, np.generic)) else numbers(var, x)
+    v = refuse(plain(v) < 0, v, lambda at: ValueError(f"gaussian_nll_loss: var: got {plain(v).min()}, expected numbers >= 0"))
     if v.shape != x.shape and v.shape == x.shape[:-1]:
         v = unsqueeze(v, -1)
     elif v.shape != x.shape and not (v.ndim == x.ndim and [n for m, n in zip(x.shape, v.shape) if m != n] == [1]):

@@ -1,6 +1,7 @@
 """CTC: the likelihood of a sequence of labels, summed over all ways of aligning it with a longer sequence of predictions."""
 import numpy as np
 
+from ..backend import like, on_gpu, to_host, xp_of
 from ..kernels.alignments import alignments, ends, moves
 from ..ops.indexing import gather, where
 from ..ops.reductions import logsumexp
@@ -13,7 +14,8 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
     """-log of the summed probability of all alignments of the targets. Graves et al. 2006.
 
     log_probs: (T, N, C) or (T, C), logarithms of probabilities (a log_softmax); targets: (N, S), or all of them in one
-    row, or (S,); lengths: (N,) or one number. The mean divides each loss by its target's length (at least 1), then by N.
+    row, or (S,); lengths: (N,) or one number; targets and lengths are read on the host. The mean divides each loss by
+    its target's length (at least 1), then by N.
     A target that cannot be reached gives inf and nan gradients, or with `zero_infinity` 0 and 0. The gradient is that
     of the formula; PyTorch's adds a term which log_softmax takes away again.
 
@@ -38,15 +40,16 @@ def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reducti
         reduced(x, reduction)
     states = np.full((n, 2 * labels.shape[1] + 1), blank)
     states[:, 1::2] = np.where(np.arange(labels.shape[1]) < sizes[:, None], labels, blank)
-    losses = _ctc(rows, states, used, sizes, bool(zero_infinity))
+    device = plain(x)                       # on the GPU the formula does it, a few launches a step
+    losses = (_formula if on_gpu(device) else _ctc)(rows, *[like(device, a) for a in (states, used, sizes)], bool(zero_infinity))
     if reduction == "mean":
-        losses = losses / np.maximum(sizes, 1).astype(x.dtype)
+        losses = losses / like(device, np.maximum(sizes, 1).astype(x.dtype))
     return reduced(losses if x.ndim == 3 else losses.reshape(()), reduction)
 
 
 def lengths(name, given, n, most):
     """n lengths as int64, each in 0..most."""
-    given = integers(f"ctc_loss: {name}", given).reshape(-1)
+    given = integers(f"ctc_loss: {name}", to_host(plain(given))).reshape(-1)
     if given.shape != (n,) or (given < 0).any() or (given > most).any():
         raise ValueError(f"ctc_loss: {name}: got {given.tolist()}, expected {n} numbers in 0..{most}")
     return given
@@ -54,7 +57,7 @@ def lengths(name, given, n, most):
 
 def label_rows(targets, target_lengths, n):
     """Targets as (N, longest), and their lengths; those in one row behind each other are cut apart."""
-    targets = integers("ctc_loss", targets)
+    targets = integers("ctc_loss", to_host(plain(targets)))
     if targets.ndim == 1 and n == 1:
         targets = targets[None]
     if targets.ndim == 2 and len(targets) == n:
@@ -71,8 +74,8 @@ def label_rows(targets, target_lengths, n):
 
 def _formula(x, states, used, sizes, zero_infinity):
     emit = gather(x, 2, np.broadcast_to(states, (x.shape[0], *states.shape)))           # (T, N, L)
-    begin, leap, end = (a.astype(x.dtype) for a in (np.where(np.arange(states.shape[1]) < 2, 0, -np.inf), moves(states),
-                                                    ends(states, sizes)))
+    begin = np.where(xp_of(states).arange(states.shape[1]) < 2, 0, -np.inf)
+    begin, leap, end = (a.astype(x.dtype) for a in (begin, moves(states), ends(states, sizes)))
     before = ((0, 0), (2, 0))
     paths = None                            # the logarithm of the paths' probability that stand in each state
     for t in range(x.shape[0]):

@@ -1,6 +1,7 @@
 """Multi-head attention, with PyTorch's arguments, parameter names and layout."""
 import numpy as np
 
+from ..backend import like, xp_of
 from ..ops.shapes import split
 from ..tensor import Tensor, plain
 from . import functional as F
@@ -51,7 +52,7 @@ class MultiheadAttention(Module):
             raise ValueError(f"MultiheadAttention: got {n} queries and {inputs[1].shape[0]} keys in a batch, expected as many")
         biases = [None] * 3 if self.in_proj_bias is None else split(self.in_proj_bias, 3)
         q, k, v = [self._heads(F.linear(x, w, b)) for x, w, b in zip(inputs, split(self.in_proj_weight, 3), biases)]
-        mask = self._mask(n, length, k.shape[2], key_padding_mask, attn_mask, is_causal, q.dtype)
+        mask = self._mask(n, length, k.shape[2], key_padding_mask, attn_mask, is_causal, plain(q))
         weights = F.dropout(F.attention_weights(q, k, mask), self.dropout, self.training)
         z = weights @ v                     # (N, heads, L, E / heads)
         z = self.out_proj(z.swapaxes(1, 2).reshape(n, length, self.embed_dim))
@@ -64,21 +65,21 @@ class MultiheadAttention(Module):
     def _heads(self, x):                    # (N, L, E) -> (N, heads, L, E / heads)
         return x.reshape(*x.shape[:2], self.num_heads, -1).swapaxes(1, 2)
 
-    def _mask(self, n, length, keys, key_padding_mask, attn_mask, is_causal, dtype):
+    def _mask(self, n, length, keys, key_padding_mask, attn_mask, is_causal, q):
         """What is added to the scores (N, heads, L, S), or None: -inf where a Boolean mask is True, the numbers of another."""
         masks = []
         if key_padding_mask is not None:
-            masks.append(self._added("key_padding_mask", key_padding_mask, [(n, keys), (keys,)], dtype).reshape(-1, 1, 1, keys))
+            masks.append(self._added("key_padding_mask", key_padding_mask, [(n, keys), (keys,)], q).reshape(-1, 1, 1, keys))
         if attn_mask is not None:
             shapes = [(length, keys), (n * self.num_heads, length, keys)]
             heads = [self.num_heads] * (attn_mask.ndim == 3)
-            masks.append(self._added("attn_mask", attn_mask, shapes, dtype).reshape(-1, *heads, length, keys))
+            masks.append(self._added("attn_mask", attn_mask, shapes, q).reshape(-1, *heads, length, keys))
         elif is_causal:
-            masks.append(np.where(np.tri(length, keys, dtype=bool), 0, -np.inf).astype(dtype))
+            masks.append(np.where(xp_of(q).tri(length, keys, dtype=bool), 0, -np.inf).astype(q.dtype))
         return sum(masks) if masks else None
 
-    def _added(self, name, mask, shapes, dtype):
-        mask = plain(mask)
+    def _added(self, name, mask, shapes, q):
+        mask = like(q, plain(mask))
         if mask.shape not in shapes:
             raise ValueError(f"MultiheadAttention: {name}: got shape {mask.shape}, expected {' or '.join(map(str, shapes))}")
-        return np.where(mask, -np.inf, 0).astype(dtype) if mask.dtype == bool else mask.astype(dtype, copy=False)
+        return np.where(mask, -np.inf, 0).astype(q.dtype) if mask.dtype == bool else mask.astype(q.dtype, copy=False)

@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 
+from ..backend import like, on_gpu, xp_of
 from ..kernels.charcnn import windows_max, windows_max_gradient
 from ..ops.elementwise import tanh
 from ..ops.indexing import where
@@ -21,7 +22,7 @@ def _formula(table, ids, windows):
     answers = table[ids[:, :places], 0]
     for i in range(1, width):
         answers = answers + table[ids[:, i:i + places], i]
-    return where(np.arange(places)[:, None] < windows[:, None, None], answers, -np.inf).max(axis=1)
+    return where(xp_of(windows).arange(places)[:, None] < windows[:, None, None], answers, -np.inf).max(axis=1)
 
 
 _best = op("char_windows_max", windows_max, lambda g, z, table, ids, windows, at: windows_max_gradient(g, ids, at, table.shape),
@@ -54,20 +55,21 @@ class CharCNN(Module):
         self.highway = Highway(self.out_features, highway)
 
     def forward(self, ids):
-        ids = checked("CharCNN", ids, self.n_chars)
+        ids = checked("CharCNN", ids, self.n_chars)         # on the host repeated words are found before they are moved
         if ids.ndim < 1:
             raise ValueError(f"CharCNN: got ids of shape {ids.shape}, expected (..., length)")
         words, place = distinct(ids.reshape(prod(ids.shape[:-1]), ids.shape[-1]))
-        z = self.highway(tanh(self.features(words)))
+        z = self.highway(tanh(self.features(like(self.embedding.weight.data, words))))
         z = z if place is None else z[place]
         return z.reshape(*ids.shape[:-1], self.out_features)
 
     def features(self, words):
         """The filters' largest answers to each of the words (n, length): (n, out_features), before tanh and highway."""
-        length = np.where(words != 0, np.arange(1, words.shape[1] + 1), 0).max(axis=1, initial=0)
         if words.shape[1] < max(self.widths):
             words = np.pad(words, ((0, 0), (0, max(self.widths) - words.shape[1])))
-        letters = self.embedding.weight * (np.arange(self.n_chars) != 0)[:, None].astype(self.embedding.weight.dtype)
+        count = xp_of(words).arange
+        length = np.where(words != 0, count(1, words.shape[1] + 1), 0).max(axis=1)
+        letters = self.embedding.weight * (count(self.n_chars) != 0)[:, None].astype(self.embedding.weight.dtype)
         best = []
         for width, conv in zip(self.widths, self.convolutions):
             filters = conv.weight.transpose(3, 1, 2, 0).reshape(letters.shape[1], -1)          # (dim, width filters)
@@ -79,10 +81,14 @@ class CharCNN(Module):
 def distinct(words):
     """(the distinct ones of the rows (n, length), the place of each row among them); the place is None if all differ.
 
+    On the GPU, which would have to say how many there are, words stay as they are.
+
     >>> words, place = distinct(np.array([[1, 2], [3, 0], [1, 2]]))
     >>> words[place].tolist()
     [[1, 2], [3, 0], [1, 2]]
     """
+    if on_gpu(words):
+        return words, None
     factors = np.random.default_rng(0).integers(1 << 62, size=words.shape[1]) | 1
     _, first, place = np.unique(words @ factors, return_index=True, return_inverse=True)     # one number a word: quick to sort
     if not np.array_equal(words[first][place], words):                                       # two words of one number

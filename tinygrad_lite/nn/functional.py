@@ -2,6 +2,7 @@
 import numpy as np
 
 from .. import random as source
+from ..backend import like, xp_of
 from ..losses import (binary_cross_entropy, binary_cross_entropy_with_logits, cosine_embedding_loss, cross_entropy, ctc_loss,
                       gaussian_nll_loss, hinge_embedding_loss, huber_loss, kl_div, l1_loss, margin_ranking_loss, mse_loss,
                       multi_margin_loss, multilabel_margin_loss, multilabel_soft_margin_loss, nll_loss, poisson_nll_loss,
@@ -31,8 +32,8 @@ def dropout(x, p=0.5, training=True):
         return x
     if p == 1:
         return x * 0
-    kept = source.generator.random(x.shape, np.float32) >= p
-    return x * (kept / np.asarray(1 - p, x.dtype)).astype(x.dtype, copy=False)
+    kept = source.generator_for(plain(x)).random(x.shape, np.float32) >= p
+    return x * (kept / x.dtype.type(1 - p)).astype(x.dtype, copy=False)
 
 
 def bilinear(x1, x2, weight, bias=None):
@@ -64,8 +65,9 @@ def attention_weights(query, key, mask=None, is_causal=False, scale=None):
     if is_causal:
         if mask is not None:
             raise ValueError("attention: got is_causal and a mask, expected one of them: put both into the mask")
-        mask = np.tril(np.ones(scores.shape[-2:], bool))
+        mask = xp_of(plain(scores)).tri(*scores.shape[-2:], dtype=bool)
     if mask is not None:
         allowed = plain(mask)
+        allowed = like(plain(scores), allowed) if allowed.dtype == bool else allowed
         scores = np.where(allowed, scores, -np.inf) if allowed.dtype == bool else scores + mask
     return softmax(scores, -1)

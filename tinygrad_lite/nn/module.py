@@ -136,26 +136,29 @@ class Module:
         unexpected = [k for k in state if k not in mine and not k.endswith("num_batches_tracked")]
         if strict and (missing or unexpected):
             raise ValueError(f"load_state_dict: missing: {missing}, unexpected: {unexpected} (strict=False loads what fits)")
-        new = {k: np.asarray(plain(state[k])) for k in mine if k in state}
+        new = {k: backend.to_host(plain(state[k])) for k in mine if k in state}
         for k, array in new.items():
             if array.shape != mine[k].shape or array.dtype.kind not in "fiub":
                 raise ValueError(f"load_state_dict: {k}: got {array.dtype}{list(array.shape)}, expected "
                                  f"{mine[k].dtype}{list(mine[k].shape)}")
+        new = {k: backend.like(mine[k], array) for k, array in new.items()}
         for k, array in new.items():
-            mine[k][...] = backend.to_device(array) if backend.on_gpu(mine[k]) else array
+            mine[k][...] = array
         return missing, unexpected
 
     def _convert(self, function):
-        """Replace every parameter, gradient and buffer by function(array)."""
-        for p in self.parameters():
-            g, p.grad = p.grad, None
-            p.data = function(p.data)
-            if g is not None:
-                p.grad = RowSparse(g.indices, function(g.values), g.shape) if isinstance(g, RowSparse) else function(g)
-        for m in self.modules():
-            for name in m.__dict__.get("_buffers", {}):
-                if getattr(m, name) is not None:
-                    setattr(m, name, function(getattr(m, name)))
+        """Replace every parameter, gradient and buffer by function(array), or none of them if one fails."""
+        def of(g):
+            if isinstance(g, RowSparse):
+                return RowSparse(function(g.indices), function(g.values), g.shape)
+            return g if g is None else function(g)
+        new = [(p, function(p.data), of(p.grad)) for p in self.parameters()]
+        buffers = [(m, name, of(getattr(m, name))) for m in self.modules() for name in m.__dict__.get("_buffers", {})]
+        for p, data, grad in new:
+            p.grad = None
+            p.data, p.grad = data, grad
+        for m, name, array in buffers:
+            setattr(m, name, array)
         return self
 
     def double(self):
@@ -167,7 +170,11 @@ class Module:
         return self._convert(lambda a: a.astype(np.float32) if a.dtype.kind == "f" else a)
 
     def to(self, device):
-        """Move to "cuda" or "cpu"."""
+        """Move to "cuda" or "cpu": all parameters, gradients and buffers, or none where there is no GPU or no room on it.
+
+        An optimizer keeps the Parameters, whose arrays are new ones: it goes on where they are.
+        """
+        backend.checked(device)
         return self._convert(lambda a: backend.to_device(a, device))
 
     def extra_repr(self):

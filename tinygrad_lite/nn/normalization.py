@@ -1,6 +1,7 @@
 """Normalisation layers, with PyTorch's arguments, parameter names and running statistics."""
 import numpy as np
 
+from ..backend import on_gpu
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module, Parameter
@@ -87,7 +88,8 @@ class _BatchNorm(Module):
         use_batch = self.training or self.running_mean is None
         share = 0.0
         if self.training and self.running_mean is not None:
-            share = self.momentum if self.momentum is not None else 1 / (int(self.num_batches_tracked) + 1)
+            seen = self.num_batches_tracked
+            share = self.momentum if self.momentum is not None else 1 / ((seen if on_gpu(seen) else int(seen)) + 1)
         z = F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, share, self.eps)
         if self.training and self.running_mean is not None:
             self.num_batches_tracked += 1

@@ -6,7 +6,7 @@ from ..ops.indexing import where
 from ..ops.linalg import linear
 from ..ops.normalization import same_dtype
 from ..ops.shapes import concatenate, split, stack
-from ..tensor import Tensor
+from ..tensor import Tensor, plain
 from . import functional as F
 from . import init
 from .module import Module, Parameter
@@ -129,7 +129,7 @@ class Recurrent(Module):
 
     def _mask(self, sizes, rows):
         """Dropout's mask for rows, the same in all rows of an item."""
-        mask = F.dropout(Tensor(np.ones((sizes[0], rows.shape[1]), rows.dtype)), self.dropout)
+        mask = F.dropout(Tensor(np.ones_like(plain(rows), shape=(sizes[0], rows.shape[1]))), self.dropout)
         return mask[np.concatenate([np.arange(n) for n in sizes])]
 
     def _along(self, rows, state, suffix, sizes, reverse):
@@ -141,7 +141,7 @@ class Recurrent(Module):
         if not (self.layer_norm or self.proj_size or any(self.zoneout) or dropped):
             output, *cells = self._scan(rows, state, w, u, b, c, steps)
             return output, [output[last_rows(sizes, reverse)], *cells]
-        mask = F.dropout(Tensor(np.ones(state[0].shape, rows.dtype)), self.dropout) if dropped else None
+        mask = F.dropout(Tensor(np.ones_like(plain(state[0]))), self.dropout) if dropped else None
 
         def product(x, weight, bias, gain):
             if not self.layer_norm:
@@ -158,7 +158,9 @@ class Recurrent(Module):
         """In training a share p of the numbers stays old; in use all are the mean of that."""
         if not p:
             return new
-        return where(source.generator.random(new.shape) < p, old, new) if self.training else p * old + (1 - p) * new
+        if not self.training:
+            return p * old + (1 - p) * new
+        return where(source.generator_for(plain(new)).random(new.shape) < p, old, new)
 
     def extra_repr(self):
         usual = dict(num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False, proj_size=0, layer_norm=False,

@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 
+from ..backend import to_host
 from ..tensor import plain
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?",
@@ -79,7 +80,7 @@ def save_safetensors(path, arrays, metadata=None):
     """
     header, parts, end = {"__metadata__": metadata} if metadata else {}, [], 0
     for name, array in arrays.items():
-        array = np.asarray(plain(array))
+        array = to_host(plain(array))
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         if array.dtype not in NAMES:
             raise ValueError(f"{path}: {name} has dtype {array.dtype}, expected one of {', '.join(map(str, NAMES))}")

@@ -3,6 +3,9 @@ import math
 
 import numpy as np
 
+from ..fitting import top
+from ..kernels import softmax as rows
+from ..kernels.cuda import in_cuda
 from ..kernels.elementwise import relu_gradient
 from ..tensor import Tensor, op
 from .elementwise import erf, tanh
@@ -35,14 +38,26 @@ def single(number):
     return float(np.float32(number))
 
 
+@in_cuda(rows.softmax)
 def _softmax(x, axis):
-    e = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))    # `initial`: the axis may be empty
+    e = np.exp(x - top(x, axis))
     return e / e.sum(axis=axis, keepdims=True)
 
 
+@in_cuda(rows.softmax_back)
+def _softmax_rule(g, z, x, axis):
+    return z * (g - (g * z).sum(axis=axis, keepdims=True))
+
+
+@in_cuda(rows.log_softmax)
 def _log_softmax(x, axis):
-    y = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    y = x - top(x, axis)
     return y - np.log(np.exp(y).sum(axis=axis, keepdims=True))
+
+
+@in_cuda(rows.log_softmax_back)
+def _log_softmax_rule(g, z, x, axis):
+    return g - np.exp(z) * g.sum(axis=axis, keepdims=True)
 
 
 def _relu_rule(g, z, x):                    # relu'(0) = 0
@@ -63,8 +78,8 @@ _celu = op("celu", lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minim
            lambda g, z, x, alpha: np.where(x > 0, g, g * (alpha / single(alpha) * np.exp(np.minimum(x, 0) / single(alpha)))))
 _hard_sigmoid = op("hardsigmoid", lambda x: np.clip(x + 3, 0, 6) / 6, lambda g, z, x: g * ((x > -3) & (x < 3)) * single(1 / 6))
 _soft_plus = op("softplus", _softplus, _softplus_rule)
-_soft_max = op("softmax", _softmax, lambda g, z, x, axis: z * (g - (g * z).sum(axis=axis, keepdims=True)))
-_log_soft_max = op("log_softmax", _log_softmax, lambda g, z, x, axis: g - np.exp(z) * g.sum(axis=axis, keepdims=True))
+_soft_max = op("softmax", _softmax, _softmax_rule)
+_log_soft_max = op("log_softmax", _log_softmax, _log_softmax_rule)
 _hard = op("hardtanh", lambda x, low, high: np.clip(x, low, high),
            lambda g, z, x, low, high: g * ((x > low) & (x < high)))
 _shrink = op("softshrink", lambda x, d: x - np.clip(x, -d, d), lambda g, z, x, d: g * (np.abs(x) > d))

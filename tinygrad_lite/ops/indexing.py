@@ -3,6 +3,7 @@ import operator
 
 import numpy as np
 
+from ..backend import like, xp_of
 from ..kernels.gather import scatter_rows
 from ..rowsparse import RowSparse
 from ..fitting import HALF, narrow, sum_to
@@ -32,8 +33,8 @@ def _put_back(g, index, shape):             # the adjoint of x[index]: duplicate
     out = np.zeros(shape, g.dtype) if isinstance(g, (np.ndarray, np.generic)) else np.zeros_like(g, shape=shape)
     if once:
         out[index] = g
-    elif isinstance(index, np.ndarray) and index.dtype.kind in "iu" and len(shape):
-        scatter_rows(out, index, g)
+    elif hasattr(index, "dtype") and index.dtype.kind in "iu" and len(shape):
+        scatter_rows(out, like(g, index), g)
     else:
         np.add.at(out, index, g)
     return out
@@ -111,8 +112,9 @@ def gather(x, dim, index):
     >>> gather(Tensor([[1.0, 2.0], [3.0, 4.0]]), 1, np.array([[1], [0]])).data.ravel()
     array([2., 3.], dtype=float32)
     """
-    index = np.asarray(plain(index))
-    grid = list(np.ogrid[tuple([slice(n) for n in index.shape])])
+    index = like(plain(x), plain(index))
+    count, axes = xp_of(index).arange, range(index.ndim)
+    grid = [count(n).reshape([-1 if i == axis else 1 for i in axes]) for axis, n in enumerate(index.shape)]
     grid[dim] = index
     return _getitem(x, tuple(grid))
 
@@ -123,7 +125,7 @@ def scatter_add(x, index, value):
     >>> scatter_add(Tensor([0.0, 0.0]), np.array([1, 1]), Tensor([1.0, 2.0]))
     Tensor([0., 3.], dtype=float32)
     """
-    value = value if isinstance(value, Tensor) else np.asarray(value, None if hasattr(value, "dtype") else x.dtype)
+    value = value if hasattr(value, "dtype") else np.asarray(value, x.dtype)
     return x + _scatter(value, place(index), x.shape)
 
 

@@ -4,14 +4,15 @@ import math
 
 import numpy as np
 
+from ..backend import on_gpu, xp_of
 from ..fitting import HALF, narrow, total
-from ..tensor import UFUNCS, Tensor, op
+from ..tensor import UFUNCS, Tensor, op, plain
 
 __all__ = "matmul linear dot einsum".split()
 
 
 def _matmul(x, y):
-    if x.dtype is HALF and y.dtype is HALF:     # BLAS has no float16: NumPy's own loop is fifty times slower
+    if x.dtype is HALF and y.dtype is HALF and not on_gpu(x):       # no float16 in BLAS: NumPy's own loop is fifty times slower
         return narrow(_matmul(x.astype(np.float32), y.astype(np.float32)))
     return x.dot(y) if x.ndim == y.ndim == 2 else np.matmul(x, y)      # dot is the shorter way to the same BLAS call
 
@@ -50,7 +51,7 @@ def _linear(x, w, b):
                         f".double() / .float()")
     if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[1]:
         raise ValueError("expected an input of shape (..., in) and a weight of shape (out, in)")
-    if x.dtype is HALF:
+    if x.dtype is HALF and not on_gpu(x):
         return narrow(_linear(x.astype(np.float32), w.astype(np.float32), b if b is None else b.astype(np.float32)))
     flat = x.ndim == 2
     z = (x if flat else rows(x)).dot(w.T)
@@ -128,13 +129,13 @@ def _einsum_rule(i):                        # the same sum with z's letters give
             known = [a.shape[t.index(c)] for t, a in zip(terms, arrays) if c in t]
             if n not in known and n > 1 or not known:       # an axis only summed over: the same gradient everywhere
                 terms.append(c)
-                arrays.append(np.ones(n, x.dtype))
+                arrays.append(np.ones_like(plain(x), shape=n))
         result, spare = "", iter([c for c in "zyxwvutsrqponmlkjihgfedcba" if c not in "".join(sources)])
         for c, n in zip(own, x.shape):      # a diagonal (a letter twice): off the diagonal the gradient is 0
             if c in result:
                 twin = next(spare)
                 terms.append(c + twin)
-                arrays.append(np.eye(n, dtype=x.dtype))
+                arrays.append(xp_of(plain(x)).eye(n, dtype=x.dtype))
                 c = twin
             result += c
         text = f"{','.join(terms)}->{result}"

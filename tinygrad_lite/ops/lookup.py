@@ -4,6 +4,8 @@ What a step costs is what the rows used cost: with `sparse` the gradient is RowS
 """
 import numpy as np
 
+from ..backend import like, on_gpu, to_host, xp_of
+from ..kernels.cuda import wide
 from ..kernels.gather import bag_sums
 from ..rowsparse import RowSparse
 from ..tensor import Tensor, op, plain
@@ -11,16 +13,25 @@ from .indexing import getitem, put_back, where
 
 
 def checked(name, ids, rows):
-    """Ids as int64, each of them one of the table's rows; a bad one is named with its place."""
-    ids = np.asarray(plain(ids))
+    """Ids as int64, each of them one of the table's rows; a bad one is named with its place.
+
+    Ids on the GPU are not looked at, for the host would wait for them: rows that do not exist are NaN there.
+    """
+    ids = plain(ids)
+    ids = ids if on_gpu(ids) else np.asarray(ids)
     if ids.dtype.kind not in "iu" and ids.size:
         raise TypeError(f"{name}: ids have dtype {ids.dtype}, expected integers")
-    ids = np.ascontiguousarray(ids, np.int64).reshape(ids.shape)
-    if ids.size and (ids.min() < 0 or ids.max() >= rows):
-        bad = (ids < 0) | (ids >= rows)
+    ids = ids.astype(np.int64, order="C", copy=False)
+    if ids.size and not on_gpu(ids) and (ids.min() < 0 or ids.max() >= rows):
+        bad = missing(ids, rows)
         at = np.unravel_index(bad.argmax(), ids.shape)
         raise IndexError(f"{name}: id {ids[at]} at position {tuple(map(int, at))}, expected 0..{rows - 1}")
     return ids
+
+
+def missing(ids, rows):
+    """True where an id is none of the rows 0..rows-1."""
+    return (ids < 0) | (ids >= rows)
 
 
 def row_of(name, padding_idx, rows):
@@ -32,16 +43,32 @@ def row_of(name, padding_idx, rows):
 
 def shorten(weight, ids, max_norm, norm_type):
     """Scale the rows that are used, in place, to a norm of at most max_norm."""
-    rows = np.unique(ids)
-    norms = np.linalg.norm(weight.data[rows], norm_type, axis=1)
-    long = norms > max_norm
-    weight.data[rows[long]] *= (max_norm / (norms[long] + 1e-7))[:, None].astype(weight.dtype)
+    rows = weight.data[ids]                 # a row used twice gets the same numbers twice
+    norms = np.linalg.norm(rows, norm_type, axis=-1)
+    scale = np.where(norms > max_norm, max_norm / (norms + 1e-7), 1)
+    weight.data[ids] = rows * scale[..., None].astype(weight.dtype)
 
 
-def rarity(ids, dtype):
+def rarity(ids, rows, dtype):
     """1 / how often each id occurs among all of them."""
+    if on_gpu(ids):
+        counts = np.zeros_like(ids, np.int32, shape=rows)
+        np.add.at(counts, ids, 1)
+        return (1 / counts[ids]).astype(dtype)
     _, place, counts = np.unique(ids, return_inverse=True, return_counts=True)
     return (1 / counts[place].reshape(ids.shape)).astype(dtype)
+
+
+def kept_rows(keep, ids, values, shape):
+    """The RowSparse of the rows to `keep`. On the GPU, where nobody knows how many, the others become zeros for a row that is kept."""
+    if on_gpu(ids):
+        return RowSparse(instead(keep, ids), np.where(keep[:, None], values, 0), shape)
+    return RowSparse(ids[keep], values[keep], shape)
+
+
+def instead(keep, ids):
+    """The ids, and the first one to keep in place of each of the others."""
+    return np.where(keep, ids, ids[keep.argmax()]) if ids.size else ids
 
 
 # --- rows one by one
@@ -49,17 +76,21 @@ def _rows_rule(g, z, weight, ids, padding_idx, by_count, sparse):
     if sparse and not isinstance(g, Tensor):
         flat, values = ids.reshape(-1), g.reshape(ids.size, weight.shape[1])
         if padding_idx is not None:
-            keep = flat != padding_idx
-            flat, values = flat[keep], values[keep]
+            return kept_rows(flat != padding_idx, flat, values, weight.shape)
         return RowSparse(flat, values, weight.shape)
     if padding_idx is not None:
         g = np.where((ids == padding_idx)[..., None], 0, g)
     if by_count:
-        g = g * rarity(ids, weight.dtype)[..., None]
+        g = g * rarity(ids, weight.shape[0], weight.dtype)[..., None]
     return put_back(g, ids, weight.shape)
 
 
-_embedding = op("embedding", lambda weight, ids, *_: weight.take(ids, axis=0), _rows_rule)
+def _rows(weight, ids, *_):
+    rows = weight.take(ids, axis=0)
+    return np.where(missing(ids, len(weight))[..., None], np.nan, rows) if on_gpu(ids) else rows
+
+
+_embedding = op("embedding", _rows, _rows_rule)
 
 
 def embedding(ids, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
@@ -70,7 +101,7 @@ def embedding(ids, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale
     >>> z.sum().backward(); z.data.ravel(), w.grad.ravel()
     (array([2., 2.], dtype=float32), array([0., 2.], dtype=float32))
     """
-    ids = checked("embedding", ids, weight.shape[0])
+    ids = like(plain(weight), checked("embedding", ids, weight.shape[0]))
     if sparse and scale_grad_by_freq:
         raise ValueError("embedding: scale_grad_by_freq needs sparse=False")
     if max_norm is not None:
@@ -84,24 +115,26 @@ def _bags(weight, scale, ids, bounds, by_count, sparse):
 
 
 def _bags_formula(weight, scale, ids, bounds, by_count, sparse):
-    return put_back(getitem(weight, ids) * scale[:, None], owners(bounds), (len(bounds) - 1, weight.shape[1]))
+    return put_back(getitem(weight, ids) * scale[:, None], owners(bounds, ids), (len(bounds) - 1, weight.shape[1]))
 
 
 def _bags_table_rule(g, z, weight, scale, ids, bounds, by_count, sparse):
-    values = g.take(owners(bounds), axis=0)
-    values *= (scale * rarity(ids, scale.dtype) if by_count else scale)[:, None]
+    values = g.take(owners(bounds, ids), axis=0)
+    values *= (scale * rarity(ids, len(weight), scale.dtype) if by_count else scale)[:, None]
     return RowSparse(ids, values, weight.shape) if sparse else put_back(values, ids, weight.shape)
 
 
 def _bags_scale_rule(g, z, weight, scale, ids, bounds, by_count, sparse):
-    return (g[owners(bounds)] * weight[ids]).sum(axis=1)
+    return (g[owners(bounds, ids)] * weight[ids]).sum(axis=1)
 
 
 _bag = op("embedding_bag", _bags, _bags_table_rule, _bags_scale_rule, None, composite=_bags_formula)
 
 
-def owners(bounds):
-    """The bag of each id."""
+def owners(bounds, ids):
+    """The bag of each of the ids, of which the last bag ends with the last."""
+    if on_gpu(bounds):
+        return bounds.searchsorted(xp_of(bounds).arange(len(ids)), side="right") - 1
     return np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
 
 
@@ -111,7 +144,7 @@ def embedding_bag(ids, weight, offsets=None, max_norm=None, norm_type=2.0, scale
 
     ids (bags, n), or (n,) with `offsets`, where each bag starts in them; with `include_last_offset` the last one is where
     the last bag ends. per_sample_weights, of the ids' shape, multiply the rows of a sum. Ids equal to padding_idx
-    are left out. See nn.EmbeddingBag.
+    are left out. Offsets are read on the host. See nn.EmbeddingBag.
 
     >>> w = Tensor([[1.0], [10.0], [100.0]])
     >>> embedding_bag(np.array([0, 1, 2, 2]), w, offsets=np.array([0, 2]), mode="sum").data.ravel()
@@ -129,28 +162,29 @@ def embedding_bag(ids, weight, offsets=None, max_norm=None, norm_type=2.0, scale
         raise ValueError(f"{name}: got mode={mode!r}, sparse={sparse}, scale_grad_by_freq={scale_grad_by_freq}: the gradient "
                          "of a maximum is dense and unscaled, and scale_grad_by_freq needs sparse=False")
     bounds = bounds_of(name, ids, offsets, include_last_offset)
-    padding_idx, scale = row_of(name, padding_idx, rows), per_sample_weights
-    keep = np.arange(ids.size).reshape(ids.shape) < bounds[-1]
+    padding_idx, scale = row_of(name, padding_idx, rows), None if w is None else w.reshape(-1)[:bounds[-1]]
+    ids, keep = ids.reshape(-1)[:bounds[-1]], None
     if padding_idx is not None:
-        keep &= ids != padding_idx
-    if ids.ndim == 2 or not keep.all():
-        bounds = np.append(0, np.cumsum(keep))[bounds]
-        ids, scale = ids[keep], scale if scale is None else scale[keep]
+        keep = ids != padding_idx
+        if not on_gpu(ids):                 # there they stay, but count nothing, for their number is not known
+            bounds = np.append(0, np.cumsum(keep))[bounds]
+            ids, scale, keep = ids[keep], None if scale is None else scale[keep], None
+    ids, bounds = like(plain(weight), ids), like(plain(weight), bounds)
+    counts = np.diff(bounds if keep is None else np.append(0 * bounds[:1], np.cumsum(keep))[bounds])
     if max_norm is not None:
-        shorten(weight, ids, max_norm, norm_type)
+        shorten(weight, ids if keep is None else instead(keep, ids), max_norm, norm_type)
     if mode == "max":
-        return largest(weight, ids, bounds)
+        return largest(weight, ids, bounds, keep, counts)
     if scale is None:
-        sizes = np.diff(bounds) if mode == "mean" else np.ones(len(bounds) - 1)
-        scale = (1 / np.repeat(sizes, np.diff(bounds))).astype(weight.dtype)
-    return _bag(weight, scale, ids, bounds, scale_grad_by_freq, sparse)
+        scale = (1 / counts[owners(bounds, ids)] if mode == "mean" else np.ones_like(ids, float)).astype(weight.dtype)
+    return _bag(weight, scale if keep is None else where(keep, scale, 0), ids, bounds, scale_grad_by_freq, sparse)
 
 
 def bounds_of(name, ids, offsets, include_last_offset):
     """Where each bag starts in the flat ids, and at last where the last one ends."""
     if ids.ndim == 2 and offsets is None:
         return np.arange(len(ids) + 1) * ids.shape[1]
-    offsets = None if offsets is None else np.asarray(plain(offsets))
+    offsets = None if offsets is None else to_host(plain(offsets))
     if ids.ndim != 1 or offsets is None or offsets.ndim != 1 or offsets.dtype.kind not in "iu":
         given = None if offsets is None else f"{offsets.dtype}{list(offsets.shape)}"
         raise ValueError(f"{name}: got ids of shape {ids.shape} and offsets {given}, expected ids (bags, n) alone, "
@@ -163,12 +197,15 @@ def bounds_of(name, ids, offsets, include_last_offset):
     return bounds
 
 
-def largest(weight, ids, bounds):
-    """The maximum over each bag, number by number; the gradient goes to the first of equals."""
-    rows = weight.data.take(ids, axis=0)
-    winner = np.zeros((len(bounds) - 1, weight.shape[1]), np.int64)
-    for b, (start, stop) in enumerate(zip(bounds, bounds[1:])):
-        if start < stop:
-            winner[b] = ids[start + rows[start:stop].argmax(axis=0)]
-    best = getitem(weight, (winner, np.arange(weight.shape[1])))
-    return where((np.diff(bounds) > 0)[:, None], best, 0)
+def largest(weight, ids, bounds, keep, counts):
+    """The maximum over the ids (to `keep`) of each bag, number by number; the gradient goes to the first of equals."""
+    n, bag, rows = len(ids), owners(bounds, ids), weight.data[ids]
+    rows = (rows if keep is None else np.where(keep[:, None], rows, -np.inf)).astype(wide(weight.dtype), copy=False)
+    best = np.full_like(rows, -np.inf, shape=(len(counts), rows.shape[1]))
+    np.maximum.at(best, bag, rows)
+    first = np.full_like(ids, n, np.int32, shape=best.shape)
+    order = xp_of(ids).arange(n, dtype=np.int32)[:, None]
+    np.minimum.at(first, bag, np.where((rows == best[bag]) | np.isnan(rows), order, n).astype(np.int32))
+    winner = ids[np.minimum(first, n - 1)] if n else np.zeros_like(first)
+    best = getitem(weight, (winner, xp_of(ids).arange(rows.shape[1])))
+    return where((counts > 0)[:, None], best, 0)

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 
+from ..backend import on_gpu
 from ..kernels.normalization import (channel_moments, normalised_channels, normalised_channels_back, normalised_rows,
                                      normalised_rows_back)
 from ..tensor import Tensor, op, plain
@@ -178,7 +179,7 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
             raise ValueError(f"batch_norm: got shape {x.shape}, one value per channel: training needs at least two to have a "
                              "variance")
         mean, var = channel_moments(_channels(plain(x)))
-        if running_mean is not None and momentum:
+        if running_mean is not None and (on_gpu(momentum) or momentum):
             running_mean += momentum * (mean - running_mean)
             running_var += momentum * (var * (n / (n - 1)) - running_var)
     scale = (1 / np.sqrt(var + eps)).astype(x.dtype, copy=False)

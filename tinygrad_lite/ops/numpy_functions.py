@@ -1,6 +1,7 @@
 """Which of our functions answers when a NumPy function is called with a Tensor (NEP 18)."""
 import numpy as np
 
+from ..backend import xp_of
 from ..tensor import FUNCTIONS, Tensor, plain
 from .elementwise import clamp, round
 from .indexing import gather, take, where
@@ -45,7 +46,7 @@ def _norm(x, ord=None, axis=None, keepdims=False):
 
 
 def _triangle(function):
-    return lambda m, k=0: where(function(np.ones(m.shape, bool), k), m, 0)
+    return lambda m, k=0: where(function(np.ones_like(plain(m), bool), k), m, 0)
 
 
 def _repeat(a, repeats, axis=None):
@@ -111,7 +112,7 @@ FUNCTIONS.update({
     np.clip: _clip, np.round: round, np.around: round, np.where: _where, np.copy: lambda a: _same(a),
     np.tril: _triangle(np.tril), np.triu: _triangle(np.triu), np.trace: lambda a: einsum("ii...->...", a),
     np.diagonal: lambda a: einsum("ii...->...i", a),
-    np.diag: lambda v: einsum("ii->i", v) if v.ndim == 2 else where(np.eye(v.shape[0], dtype=bool), v, 0),
+    np.diag: lambda v: einsum("ii->i", v) if v.ndim == 2 else where(xp_of(plain(v)).eye(v.shape[0], dtype=bool), v, 0),
     # choosing
     np.take: take, np.take_along_axis: _take_along_axis, np.repeat: _repeat, np.tile: _tile,
     # shapes

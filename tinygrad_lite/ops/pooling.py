@@ -80,7 +80,7 @@ def _largest(name, x, many, spans, dilation, return_indices):
     data = plain(x).reshape(math.prod(x.shape[:2]), height, width)
     places = largest_places(data, *clipped, dilation)
     shape = x.shape[:2] + tuple([len(first) for first, _ in spans])
-    z = x.reshape(-1)[places + height * width * np.arange(len(data))[:, None, None]].reshape(shape)
+    z = x.reshape(-1)[places + height * width * xp_of(places).arange(len(data))[:, None, None]].reshape(shape)
     places = places.reshape(shape)
     z, places = (z, places) if many else (z.reshape(shape[1:]), places[0])
     return (z, places) if return_indices else z

@@ -1,7 +1,8 @@
 """Sums, means, extremes and their like over any axes. `axis` and `keepdims` as in NumPy."""
 import numpy as np
 
-from ..fitting import total
+from ..backend import on_gpu, xp_of
+from ..fitting import top, total
 from ..tensor import Tensor, op, plain
 from .elementwise import square
 from .shapes import expand_raw
@@ -38,12 +39,18 @@ def prod_of_others(x, axis):
     """For each number the product of the other ones along `axis`, without dividing (x may hold zeros)."""
     last = np.moveaxis(x, axis, -1)
     n = last.shape[-1]
-    others = np.where(np.eye(n, dtype=bool), np.ones((), x.dtype), last.reshape(*last.shape[:-1], 1, n))
+    value = plain(x)
+    others = np.where(xp_of(value).eye(n, dtype=bool), np.ones_like(value, shape=()), last.reshape(*last.shape[:-1], 1, n))
     return np.moveaxis(np.prod(others, axis=-1), -1, axis)
 
 
 def _prod(g, z, x, axis, keepdims):
-    if plain(x).all():                      # no factor is 0: divide each out of the product
+    if on_gpu(x):                           # where the host may not ask whether a factor is 0
+        zero = x == 0
+        rest = np.where(zero, 1, x)
+        alone = spread(zero.sum(axis=axis, keepdims=keepdims), x, axis, keepdims) == zero       # no other factor is 0
+        return spread(g * rest.prod(axis=axis, keepdims=keepdims), x, axis, keepdims) / rest * alone
+    if not on_gpu(plain(x)) and plain(x).all():         # no factor is 0: divide each out of the product
         return spread(g * z, x, axis, keepdims) / x
     if axis is None or isinstance(axis, tuple) and len(axis) != 1:
         flat = x.reshape(-1)
@@ -58,7 +65,7 @@ def _prod(g, z, x, axis, keepdims):
 
 
 def _lse(x, axis, keepdims):
-    m = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    m = top(x, axis)
     m = np.where(np.isfinite(m), m, 0).astype(x.dtype, copy=False)
     with np.errstate(divide="ignore"):      # log 0 = -inf is the value of an empty or all -inf row
         z = np.log(np.sum(np.exp(x - m), axis=axis, keepdims=True)) + m
@@ -157,10 +164,12 @@ def std(x, axis=None, keepdims=False, ddof=0):
 
 def power(x, p):
     """x ** p of numbers >= 0, where the derivative at 0, infinite or not, counts as 0."""
-    if plain(x).all():
+    value = plain(x)
+    if not on_gpu(value) and value.all():   # the GPU is not asked: the host would wait for the answer
         return np.sqrt(x) if p == 0.5 else x ** p
-    zero = plain(x) == 0
-    return np.where(zero, 0, power(np.where(zero, 1, x), p))
+    zero = value == 0
+    rest = np.where(zero, 1, x)
+    return np.where(zero, 0, np.sqrt(rest) if p == 0.5 else rest ** p)
 
 
 def logsumexp(x, dim=None, keepdim=False):

@@ -1,6 +1,7 @@
 """Clusters without saying how many: Chinese Whispers on a graph of neighbours, DBSCAN by density."""
 import numpy as np
 
+from ..backend import to_host, xp_of
 from ..kernels.top_k import close_pairs, pairs
 from ..kernels.whispers import whisper
 from .neighbours import inverse, knn_graph, rows_of, squares, whole
@@ -125,7 +126,7 @@ def within(X, eps, metric):
         wide *= inverse(np.sqrt(norms2))[:, None]
         work, shift, least, unit = (X.dtype if X.dtype == np.float32 else np.dtype(np.float64)), None, 1 - eps, 1.0
     else:
-        work, shift, least, unit = np.dtype(np.float64), norms2 / 2, -eps ** 2 / 2, 2 * norms2.max(initial=0.0)
+        work, shift, least, unit = np.dtype(np.float64), norms2 / 2, -eps ** 2 / 2, 2 * float(norms2.max() if len(X) else 0)
     slack = np.finfo(work).eps * (X.shape[1] + 8) * unit
     narrow, found = wide.astype(work, copy=False), []
     for a in range(0, len(X), ROWS):
@@ -134,9 +135,9 @@ def within(X, eps, metric):
             scores -= shift[a:]
             scores -= shift[a:a + ROWS, None]
         found.append(close_pairs(scores, a, float(least - slack), float(least + slack)))
-    rows, cols, doubtful = (np.concatenate(part) for part in zip(*found)) if found else np.empty((3, 0), np.int64)
+    rows, cols, doubtful = (np.concatenate(part) for part in zip(*found)) if found else xp_of(X).empty((3, 0), np.int64)
     doubtful = np.flatnonzero(doubtful)
     exact = pairs(wide[rows[doubtful]], wide, cols[doubtful, None], metric == "euclidean")[:, 0]
-    keep = np.ones(len(rows), bool)
+    keep = np.ones_like(rows, bool)
     keep[doubtful] = 1 - exact <= eps if metric == "cosine" else -exact <= eps ** 2
-    return rows[keep], cols[keep]
+    return to_host(rows[keep]), to_host(cols[keep])

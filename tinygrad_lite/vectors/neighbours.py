@@ -7,10 +7,12 @@ import operator
 
 import numpy as np
 
+from ..backend import on_gpu, to_host, xp_of
 from ..kernels.top_k import pairs, top_k
 
 METRICS = ("cosine", "dot", "euclidean")
 QUESTIONS, SCORES, NUMBERS = 256, 2 ** 18, 2 ** 22      # of a block: its questions, its scores, the numbers of its rows
+ON_GPU = 16             # times as many questions, and rows: there a launch costs as much as millions of scores
 SPARE = 8               # kept beyond k: the gap to them shows whether rounding may have mixed up the k
 
 
@@ -37,32 +39,36 @@ class Neighbours:
         self.metric, self.X = metric, rows_of(X, "X")
         n, d = self.X.shape
         self.dtype = np.dtype(np.float32 if self.X.dtype in (np.float16, np.float32) else np.float64)
-        self.norms = np.empty(n)
+        self.norms = xp_of(self.X).empty(n)
         for a, b, rows in self._blocks():
             self.norms[a:b] = np.sqrt(squares(rows, "X", a))
         used = self.norms[self.norms > 0]
         # distances need more digits than float32's products leave, and very large or small numbers its exponents
-        narrow = self.dtype == np.float32 and metric != "euclidean" and (not used.size or 1e-15 < used.min() <= used.max() < 1e15)
+        shortest, self.longest = (float(used.min()), float(used.max())) if used.size else (1.0, 0.0)
+        narrow = self.dtype == np.float32 and metric != "euclidean" and shortest > 1e-15 and self.longest < 1e15
         self.work = np.dtype(np.float32 if narrow else np.float64)
-        self.longest = used.max(initial=0.0)
 
     def query(self, Q, k=10):
         single, k, (n, d) = np.ndim(Q) == 1, whole("k", k, 1), self.X.shape
-        Q = rows_of([Q] if single else Q, "Q")
+        Q = rows_of((Q if on_gpu(Q) else np.asarray(Q))[None] if single else Q, "Q")
+        xp = xp_of(self.X, Q)
         if Q.shape[1] != d:
             raise ValueError(f"Q has {Q.shape[1]} columns, expected the {d} of X")
         k, lengths = min(k, n), np.sqrt(squares(Q, "Q", 0))
         if k == 0:
-            ids, scores = np.empty((len(Q), 0), np.int64), np.empty((len(Q), 0))
+            ids, scores = xp.empty((len(Q), 0), np.int64), xp.empty((len(Q), 0))
         else:
             screened, ids = self._best(Q, lengths, min(k + SPARE, n), self._screened)
             scores = self._exact(Q, lengths, self.X, self.norms, ids)
-            order = np.lexsort((ids, -scores), axis=1)[:, :k]
+            order = ids.argsort(axis=1)         # of equal scores the earlier row first
+            falling = (-np.take_along_axis(scores, order, axis=1)).argsort(axis=1, kind="stable")[:, :k]
+            order = np.take_along_axis(order, falling, axis=1)
             ids, scores = np.take_along_axis(ids, order, axis=1), np.take_along_axis(scores, order, axis=1)
             if k + SPARE < n:           # may one that was not kept be as near as the k-th?
                 last = (lengths ** 2 + scores[:, -1]) / 2 if self.metric == "euclidean" else scores[:, -1]
                 doubtful = np.flatnonzero(screened[:, -1] + self._rounding(lengths) >= last)
-                scores[doubtful], ids[doubtful] = self._best(Q[doubtful], lengths[doubtful], k, self._exact)
+                if doubtful.size:
+                    scores[doubtful], ids[doubtful] = self._best(Q[doubtful], lengths[doubtful], k, self._exact)
         values = np.sqrt(np.abs(scores)) if self.metric == "euclidean" else scores
         if self.metric == "cosine":
             values = np.clip(values, -1, 1)
@@ -73,11 +79,14 @@ class Neighbours:
     def _best(self, Q, lengths, k, score):
         """(values, ids) (m, k) of the best by `score`, falling."""
         dtype = self.work if score == self._screened else np.dtype(np.float64)
-        values, ids = np.full((len(Q), k), -np.inf, dtype), np.full((len(Q), k), -1)
-        for a, b, rows in self._blocks(min(len(Q), QUESTIONS)):
-            rows = np.require(rows, dtype if score == self._screened else None, ["C", "A"])
-            for i in range(0, len(Q), QUESTIONS):
-                part = slice(i, i + QUESTIONS)
+        gpu = on_gpu(self.X)
+        values, ids = xp_of(Q).full((len(Q), k), -np.inf, dtype), xp_of(Q).full((len(Q), k), -1)
+        step = QUESTIONS * ON_GPU if gpu else QUESTIONS
+        for a, b, rows in self._blocks(min(len(Q), step)):
+            own = dtype if score == self._screened else rows.dtype
+            rows = rows.astype(own, order="C", copy=False) if gpu else np.require(rows, own, ["C", "A"])
+            for i in range(0, len(Q), step):
+                part = slice(i, i + step)
                 top_k(score(Q[part], lengths[part], rows, self.norms[a:b]), a, values[part], ids[part])
         return values, ids
 
@@ -94,7 +103,7 @@ class Neighbours:
 
     def _exact(self, Q, lengths, rows, norms, ids=None):
         """Scores of the given ids, or of all the rows."""
-        ids = np.tile(np.arange(len(rows)), (len(Q), 1)) if ids is None else ids
+        ids = np.tile(xp_of(Q).arange(len(rows)), (len(Q), 1)) if ids is None else ids
         scores = pairs(Q, rows, ids, self.metric == "euclidean")
         return scores * inverse(lengths[:, None] * norms[ids]) if self.metric == "cosine" else scores
 
@@ -108,7 +117,8 @@ class Neighbours:
     def _blocks(self, questions=1):
         """(a, b, X[a:b]): so many rows that their scores for so many questions stay in the cache."""
         n, d = self.X.shape
-        step = max(1, min(SCORES // max(questions, 1), NUMBERS // max(d, 1)))
+        scores = SCORES * ON_GPU ** 2 if on_gpu(self.X) else SCORES
+        step = max(1, min(scores // max(questions, 1), NUMBERS // max(d, 1)))
         for a in range(0, n, step):
             yield a, min(a + step, n), self.X[a:a + step]
 
@@ -117,6 +127,7 @@ def knn_graph(X, k, metric="cosine", symmetric=False, threshold=None):
     """The k nearest neighbours of every row of X (n, d): a scipy.sparse CSR matrix (n, n), row i's own, nearest first.
 
     Its data are similarities (cosine, dot) or distances (euclidean); a row is not its own neighbour; k above n-1 gives n-1.
+    X may be on the GPU; the graph is on the host.
     symmetric=True keeps a pair if either is among the other's k. `threshold` leaves out similarities below it, or
     distances above it.
 
@@ -135,7 +146,7 @@ def knn_graph(X, k, metric="cosine", symmetric=False, threshold=None):
     k = max(0, min(k, n - 1))
     rows = np.repeat(np.arange(n), k)
     if k:
-        ids, values = search.query(search.X, k + 1)
+        ids, values = map(to_host, search.query(search.X, k + 1))
         other = ids != np.arange(n)[:, None]
         other[other.all(axis=1), -1] = False            # among many equal rows it did not find itself: leave out the last
         cols, values = ids[other], values[other]
@@ -154,7 +165,7 @@ def knn_graph(X, k, metric="cosine", symmetric=False, threshold=None):
 
 def rows_of(X, name):
     """X as a plain array (n, d) of real numbers, or a sentence why not. Memory maps are not read."""
-    X = np.asarray(X)
+    X = X if on_gpu(X) else np.asarray(X)
     if X.ndim != 2:
         raise ValueError(f"{name} has shape {X.shape}, expected (rows, columns); X.reshape(1, -1) makes one row of a vector")
     if X.dtype == object:
@@ -187,4 +198,4 @@ def whole(name, value, least):
 
 def inverse(norms):
     """1 / norms, and 0 for a norm of 0."""
-    return np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+    return 1 / np.where(norms > 0, norms, np.inf)

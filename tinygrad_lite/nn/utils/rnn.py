@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...backend import like, to_host
 from ...ops.indexing import put_back
 from ...ops.shapes import concatenate
 from ...tensor import Tensor, plain
@@ -26,7 +27,7 @@ class PackedSequence(NamedTuple):
 
 def lengths_of(name, lengths, count, steps):
     """Lengths as an array, checked: one for each of `count` items, whole numbers 1..steps."""
-    a = np.asarray(plain(lengths))
+    a = to_host(plain(lengths))
     if a.ndim != 1 or len(a) != count:
         raise ValueError(f"{name}: lengths: got shape {a.shape}, expected ({count},), one for each item of the batch")
     if a.dtype.kind not in "iu" and a.size:
@@ -89,7 +90,7 @@ def pad_packed_sequence(sequence, batch_first=False, padding_value=0.0, total_le
            [ 3., -1.]], dtype=float32), array([2, 1]))
     """
     data, batch_sizes, order, back = sequence
-    batch_sizes = np.asarray(plain(batch_sizes))
+    batch_sizes = to_host(plain(batch_sizes))
     count, steps = int(batch_sizes[0]), len(batch_sizes)
     if total_length is not None and total_length < steps:
         raise ValueError(f"pad_packed_sequence: total_length: got {total_length}, expected at least the longest item's {steps}")
@@ -99,7 +100,7 @@ def pad_packed_sequence(sequence, batch_first=False, padding_value=0.0, total_le
     if padding_value:
         empty = np.ones((count * steps, *[1] * (data.ndim - 1)), bool)
         empty[rows] = False
-        padded = padded + (empty * padding_value).astype(data.dtype)
+        padded = padded + like(plain(data), (empty * padding_value).astype(data.dtype))
     lengths = (batch_sizes[:, None] > np.arange(count)).sum(axis=0)
     shape = (count, steps) if batch_first else (steps, count)
     return padded.reshape(*shape, *data.shape[1:]), lengths if back is None else lengths[back]
@@ -121,7 +122,7 @@ def pad_sequence(sequences, batch_first=False, padding_value=0.0, padding_side="
     longest = max(len(x) for x in sequences)
     full = []
     for x in sequences:
-        rest = np.full((longest - len(x), *x.shape[1:]), padding_value, x.dtype)
+        rest = np.full_like(x.data, padding_value, shape=(longest - len(x), *x.shape[1:]))
         full.append(x if not len(rest) else concatenate([x, rest] if padding_side == "right" else [rest, x]))
     padded = concatenate([x.unsqueeze(0) for x in full])
     return padded if batch_first else padded.swapaxes(0, 1)
