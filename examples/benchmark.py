@@ -1,11 +1,12 @@
 """How fast is it? The same work in tinygrad_lite, PyTorch and JAX, side by side in one process.
 
-    python examples/benchmark.py [--only NAME,..] [--size 0.5 1 3] [--reps 7] [--json FILE] [--quick]
+    python examples/benchmark.py [--only NAME,..] [--size 0.5 1 3] [--reps 7] [--json FILE] [--quick] [--device cuda]
 
 The rows stand in bench/, a room for each kind of work. A row builds one step of work from names that tinygrad_lite and
 PyTorch share; others (JAX under `jit`, scikit-learn, ...) bring their own. Libraries that are not installed are left out.
 Everything runs on one thread of one core and in turn, so that a slow moment of the machine meets all of them; times are
 medians. `ratio` is the time of the fastest other library (or of the one named) divided by ours: above 1 we are faster.
+With --device cuda the rows are those of bench/device.py.
 """
 import argparse
 import importlib.util
@@ -25,9 +26,10 @@ if hasattr(os, "sched_setaffinity"):        # Linux: stay on one core, with all 
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 from bench import (engine, optimizers, convolution, recurrent, charcnn, embedding, training, fasttext,      # each fills ROWS
-                   vectors)
+                   vectors, device)
 from bench.libraries import JAX, Ours, PyTorch
 from bench.table import ROWS
+from common import add_device
 
 
 def measure(steps, reps, sample):
@@ -82,17 +84,23 @@ def main():
     parser.add_argument("--reps", type=int, default=7, help="samples for each median (default 7)")
     parser.add_argument("--json", metavar="FILE", help="write machine, seconds and ratios there")
     parser.add_argument("--quick", action="store_true", help="2 short samples at a fiftieth of the size: does each row run?")
+    add_device(parser)
     args = parser.parse_args()
-    names = [name for name, row in ROWS.items() if any(part in f"{row.room} {name}" for part in (args.only or "").split(","))]
+    names = [name for name, row in ROWS.items() if (row.room == "device") == (args.device == "cuda")
+             and any(part in f"{row.room} {name}" for part in (args.only or "").split(","))]
     if not names or args.reps < 1 or min(args.size) <= 0:
         parser.error(f"nothing to do: --only {args.only} --reps {args.reps} --size {args.size}; rows are {', '.join(ROWS)}")
     sizes, reps, sample = ([0.02], 2, 0.001) if args.quick else (args.size, args.reps, 0.03)     # seconds a sample
 
-    libraries = [Ours()] + [peer() for peer in (PyTorch, JAX) if importlib.util.find_spec(peer.module)]
+    if args.device == "cuda":
+        libraries = device.libraries()
+    else:
+        libraries = [Ours()] + [peer() for peer in (PyTorch, JAX) if importlib.util.find_spec(peer.module)]
     found = machine(libraries)
-    print(", ".join(f"{name} {value}" for name, value in found.items()), "- one thread, one core")
+    print(", ".join(f"{name} {value}" for name, value in found.items()), "- one thread, one core" if args.device == "cpu" else "- on the GPU")
     if len(libraries) == 1:
-        print("Neither PyTorch nor JAX is installed: these are our own times, with nothing to compare.")
+        print("Neither PyTorch nor JAX is installed: these are our own times, with nothing to compare." if args.device == "cpu" else
+              "PyTorch is not installed, or sees no GPU: these are our own times, and those of a copy.")
     results = {}
     for size in sizes:
         print(f"\nsize {size:g}")

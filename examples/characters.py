@@ -1,6 +1,6 @@
 """A model of characters that writes: an LSTM guesses the next character of a text, then goes on by itself.
 
-    python examples/characters.py [--data FILE] [--minutes 1] [--temperature 0.7] [--picture characters.png]
+    python examples/characters.py [--data FILE] [--minutes 1] [--temperature 0.7] [--device cuda] [--picture characters.png]
 
 Any text will do, a play or a list of names; without one it reads the manual that every Python installation carries. The last
 tenth is kept to validate. The text is cut into 32 streams that are read side by side, 64 characters at a time; the state is
@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import BLUE, GREY, canvas, label_line, save
+from common import BLUE, GREY, add_device, canvas, label_line, save
 
 import numpy as np
 
@@ -30,10 +30,10 @@ def read(path):
     return "\n\n".join(dict.fromkeys(part for name in sorted(topics) for part in topics[name].split("\n\n")))
 
 
-def pieces(ids, streams):
+def pieces(ids, streams, device):
     """[(characters, next characters)], each (PIECE, streams)."""
     length = (len(ids) - 1) // streams
-    x, y = (ids[start:start + length * streams].reshape(streams, length).T for start in (0, 1))
+    x, y = (tg.backend.to_device(ids[start:start + length * streams].reshape(streams, length).T, device) for start in (0, 1))
     return [(x[i:i + PIECE], y[i:i + PIECE]) for i in range(0, length, PIECE)]
 
 
@@ -75,13 +75,17 @@ def bits_of_trigrams(train, valid, n_chars):
 def write(model, place, start, count, temperature, rng):
     """Text that the model goes on with: each character drawn by its probability, sharpened by a temperature below 1."""
     chars, text, state = list(place), start, None
+
+    def read(c, state):
+        scores, state = model(tg.backend.beside(np.array([[place[c]]]), model.embedding.weight.data), state)
+        return scores.numpy()[0, 0], state
     with tg.no_grad():
         for c in start:
-            scores, state = model(np.array([[place[c]]]), state)
+            scores, state = read(c, state)
         for _ in range(count):
-            p = np.exp((scores.data[0, 0] - scores.data.max()).astype(float) / temperature)
+            p = np.exp((scores - scores.max()).astype(float) / temperature)
             text += chars[rng.choice(len(chars), p=p / p.sum())]
-            scores, state = model(np.array([[place[text[-1]]]]), state)
+            scores, state = read(text[-1], state)
     return text
 
 
@@ -94,6 +98,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", default="characters.png", metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of text")
+    add_device(parser)
     args = parser.parse_args()
     if args.data and not args.data.exists():
         parser.error(f"--data {args.data}: there is no such file")
@@ -103,12 +108,12 @@ def main():
     place = {c: i for i, c in enumerate(sorted(set(text)))}
     ids = np.array([place[c] for c in text])
     train, valid = ids[:len(ids) * 9 // 10], ids[len(ids) * 9 // 10:]
-    batches, tests, start = pieces(train, STREAMS), pieces(valid, 8), text[len(train):len(train) + 20]
+    batches, tests, start = pieces(train, STREAMS, args.device), pieces(valid, 8, args.device), text[len(train):len(train) + 20]
     if len(batches) < 2 or not tests:
         parser.error(f"--data {args.data}: {len(text)} characters are too few, take {4 * STREAMS * PIECE} or more")
 
     tg.seed(args.seed)
-    model, curve, rng = Writer(len(place), args.hidden), [], np.random.default_rng(args.seed)
+    model, curve, rng = Writer(len(place), args.hidden).to(args.device), [], np.random.default_rng(args.seed)
     optimizer = tg.optim.Adam(model.parameters(), lr=RATE)
     before, started, steps = write(model, place, start, 60, args.temperature, rng), time.perf_counter(), 0
     curve.append((0, bits(model, tests)))

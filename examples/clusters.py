@@ -4,7 +4,7 @@
     python examples/clusters.py --text wiki.train.txt[.gz]          words of a text: months, seasons, directions
     python examples/clusters.py --tags tags.csv[.gz]                tags that people gave (MovieLens: userId,movieId,tag,timestamp)
     python examples/clusters.py --vectors words.bin                 words of a fastText model, or of .vec text
-    [--neighbours 30] [--out clusters] [--seed 0] [--ask spring,June,north] [--most 3000] [--json]
+    [--neighbours 30] [--out clusters] [--seed 0] [--ask spring,June,north] [--most 3000] [--device cuda] [--json]
 
 Each writes a picture (PNG) and a page to read (HTML). Digits have true classes, so there the methods are scored: purity, the
 share that is of its cluster's commonest class, and normalised mutual information.
@@ -13,11 +13,12 @@ import argparse
 import csv
 import gzip
 import json
-import os
+import sys
 import time
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from common import add_device               # before NumPy: it asks for one thread
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
@@ -38,7 +39,7 @@ def opened(path):
 
 # ---------------------------------------------------------------- digits: a network's features of images it has not seen
 
-def digit_features(seed):
+def digit_features(seed, device="cpu"):
     """(names, features (n, 64), digits): half of scikit-learn's 1797 images train a network, the other half is looked at.
 
     The soft nearest neighbour loss draws the features of a class together; cross-entropy alone would only part them.
@@ -49,10 +50,11 @@ def digit_features(seed):
     order = np.random.default_rng(seed).permutation(len(x))
     known, unseen = order[::2], order[1::2]
     tg.seed(seed)
-    features = tg.nn.Sequential(tg.nn.Linear(64, 128), tg.nn.ReLU(), tg.nn.Linear(128, 64))
-    last = tg.nn.Linear(64, 10)
+    features = tg.nn.Sequential(tg.nn.Linear(64, 128), tg.nn.ReLU(), tg.nn.Linear(128, 64)).to(device)
+    last = tg.nn.Linear(64, 10).to(device)
     optimizer = tg.optim.Adam([*features.parameters(), *last.parameters()], lr=2e-3)
-    batches = tg.data.DataLoader(x[known], y[known], batch_size=64, shuffle=True, seed=seed)
+    there = lambda array: tg.backend.to_device(array, device)
+    batches = tg.data.DataLoader(there(x[known]), there(y[known]), batch_size=64, shuffle=True, seed=seed)
     for _ in progress(range(30), "learning digits", lines=3):
         for images, digits in batches:
             found = features(images)
@@ -62,7 +64,7 @@ def digit_features(seed):
             loss.backward()
             optimizer.step()
     with tg.no_grad():
-        found = features(tg.Tensor(x[unseen])).numpy()
+        found = features(tg.Tensor(there(x[unseen]))).numpy()
     return [f"{digit} #{i}" for digit, i in zip(y[unseen], unseen)], found, y[unseen]
 
 
@@ -180,6 +182,7 @@ def main(argv=None):
                         help="for the picture and the page (default clusters)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the numbers as one last line")
+    add_device(parser)
     args = parser.parse_args(argv)
     numbers = {}
     if args.text or args.vectors or args.tags:
@@ -196,7 +199,7 @@ def main(argv=None):
         numbers = {"clusters": int(labels.max(initial=-1) + 1), "noise": int((labels == -1).sum()), "items": len(names)}
     else:
         neighbours, name = args.neighbours or 30, "digits"
-        names, X, truth = digit_features(args.seed)
+        names, X, truth = digit_features(args.seed, args.device)
         methods, sizes, densities = compare(X, truth, neighbours, args.seed)
         show(methods, "The clusters that appear, and k-means, which has no noise")
         show(sizes, "Chinese Whispers: more or fewer neighbours")

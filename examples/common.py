@@ -28,6 +28,21 @@ def command_line(doc, data, more=()):
     return args
 
 
+def add_device(parser):
+    """Give a command line --device cpu|cuda. Where there is no such device it ends with a sentence that says why."""
+    parser.add_argument("--device", type=device, metavar="cpu|cuda", default=os.environ.get("TINYGRAD_LITE_BACKEND") or "cpu",
+                        help="cuda: a GPU, through CuPy (default: TINYGRAD_LITE_BACKEND, else cpu)")
+
+
+def device(name):
+    from tinygrad_lite import backend
+    if name not in ("cpu", "cuda"):
+        raise argparse.ArgumentTypeError(f"got {name!r}, expected cpu or cuda")
+    if name == "cuda" and (reason := backend.obstacle()):
+        raise argparse.ArgumentTypeError(reason)
+    return name
+
+
 class Hits:
     """Prequential counting: every prediction is made before its example is learned, so all of them count."""
 

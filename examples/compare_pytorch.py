@@ -1,6 +1,7 @@
 """Does tinygrad_lite compute what PyTorch computes? Both on the same numbers, item by item, and then they train together.
 
     python examples/compare_pytorch.py [--item NAME,..] [--seed 0] [--json FILE] [--plot FILE] [--recorded | --record]
+                                       [--device cuda]
 
 An item is an optimizer, a schedule, a clip, a loss, a layer or a training; a case is one drawing of options and inputs:
 0-d, empty and strided arrays, gradients of None, float64 and float32. A difference is |ours - theirs| / max(1, |theirs|).
@@ -31,6 +32,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import tinygrad_lite as tg
+from common import add_device
 from compare import definitions, items
 from compare.libraries import Ours, PyTorch
 
@@ -226,7 +228,9 @@ def main():
     parser.add_argument("--plot", metavar="FILE", help="draw differences and loss curves there")
     parser.add_argument("--recorded", action="store_true", help="compare with the recorded values, PyTorch or not")
     parser.add_argument("--record", action="store_true", help="run PyTorch alone and write the recorded values anew")
+    add_device(parser)
     args = parser.parse_args()
+    Ours.device = args.device
     rows, installed = rowed(), importlib.util.find_spec("torch") is not None
     if args.record:
         return record(rows, parser)
@@ -238,7 +242,8 @@ def main():
     if not chosen:
         parser.error(f"--item {args.item}: no item's name contains it; there are {', '.join(have)}")
     torch = None if recorded else PyTorch()
-    print(f"tinygrad_lite, float64 and float32, one thread, against PyTorch {torch.torch.__version__}" if torch else
+    where = "one thread" if args.device == "cpu" else "on the GPU"
+    print(f"tinygrad_lite, float64 and float32, {where}, against PyTorch {torch.torch.__version__}" if torch else
           f"PyTorch {'left aside' if installed else 'is not installed'}: comparing with values recorded from PyTorch {recorded['torch']}")
     print(f"{'item':40s}{'cases':>5s}{'float64':>10s}{'float32':>10s}{'ours':>12s}{'PyTorch':>12s}{'ratio':>8s}  peer")
     table = []

@@ -18,7 +18,8 @@ import tokenize
 from pathlib import Path
 
 START = time.perf_counter()
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")      # for NumPy: matrices this small only lose time on more threads
+
+from common import add_device       # before NumPy: it asks for one thread; matrices this small only lose time on more
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -82,7 +83,7 @@ def train(model, x, y, epochs, seed, device):
         loss.backward()                                                   # every parameter gets its .grad
         flow = tg.diagnostics.gradient_flow(model)
         norm = tg.clip.clip_grad_norm_(model.parameters(), MAX_NORM)      # shortens long gradients, returns the norm before
-        history.append((loss.item(), optimizer.lr, norm, flow))
+        history.append((loss.item(), optimizer.lr, float(norm), flow))
         optimizer.step()                                                  # and moves along it
     return history
 
@@ -205,13 +206,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="of first weights, order, noise and lines (default 0)")
     parser.add_argument("--epochs", type=int, default=20, help="times through the training images (default 20)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: a GPU, through CuPy (default cpu)")
+    add_device(parser)
     parser.add_argument("--picture", default="quickstart.png", metavar="PATH", help="default quickstart.png")
     args = parser.parse_args()
     if args.epochs < 1 or args.seed < 0:
         parser.error(f"got --epochs {args.epochs} --seed {args.seed}, expected at least 1 and 0")
-    if args.device not in tg.backend.available():
-        parser.error(f"--device {args.device}: none here that CuPy can use (python -m pip install 'tinygrad-lite[gpu]')")
 
     print("1. A network learns to read handwritten digits")
     tg.seed(args.seed)

@@ -1,6 +1,6 @@
 """Words of one stem lie together: a GRU reads words from right to left and learns from triplets what belongs to one stem.
 
-    python examples/stems.py [--data FOLDER] [--compare] [--steps 600] [--picture stems.png]
+    python examples/stems.py [--data FOLDER] [--compare] [--steps 600] [--device cuda] [--picture stems.png]
 
 With a folder it reads voc.txt (words) and output.txt (their stems), as Snowball's test vocabulary comes. Without one it takes
 the words in the files of Python's library, and calls those a family that differ by an ending (call, calls, called, calling).
@@ -21,7 +21,7 @@ import zlib
 from collections import defaultdict
 from pathlib import Path
 
-from common import BLUE, GREEN, GREY, ORANGE, RED, canvas, label_line, percent, save
+from common import BLUE, GREEN, GREY, ORANGE, RED, add_device, canvas, label_line, percent, save
 
 import numpy as np
 
@@ -58,8 +58,8 @@ def library():
 class Words:
     """Families of two words or more, as rows of character ids; a fifth of the stems is held out."""
 
-    def __init__(self, pairs, seed):
-        families = defaultdict(list)
+    def __init__(self, pairs, seed, device):
+        self.device, families = device, defaultdict(list)
         for word, stem in pairs:
             families[stem].append(word)
         families = [words for _, words in sorted(families.items()) if len(words) > 1]
@@ -68,12 +68,12 @@ class Words:
         self.place = {c: i for i, c in enumerate(sorted({c for words in families for word in words for c in word}), 1)}
 
     def ids(self, words):
-        """(ids, 0 where a word has ended; lengths)."""
+        """(ids, 0 where a word has ended, on the device of the nets; lengths)."""
         lengths = np.array([len(word) for word in words])
         ids = np.zeros((len(words), lengths.max()), np.int64)
         for row, word in zip(ids, words):
             row[:len(word)] = [self.place[c] for c in word]
-        return ids, lengths
+        return tg.backend.to_device(ids, self.device), lengths
 
 
 # ---------------------------------------------------------------- the model and its training
@@ -101,7 +101,7 @@ def hardest_negatives(a, p):
 def train(words, families, args, steps, name, **options):
     """(model, loss at each step)."""
     tg.seed(args.seed)
-    rng, model, losses = np.random.default_rng(args.seed), Speller(len(words.place) + 1, **options), []
+    rng, model, losses = np.random.default_rng(args.seed), Speller(len(words.place) + 1, **options).to(args.device), []
     optimizer = tg.optim.Adam(model.parameters(), lr=tg.schedules.OneCycleLR(0.01, total_steps=steps))
     note = lambda: f"loss {np.mean(losses[-50:]):.3f}"
     for _ in progress(range(steps), name, note=note, lines=2, file=sys.stderr):
@@ -121,7 +121,7 @@ def train(words, families, args, steps, name, **options):
 def vectors(model, words, listed):
     model.eval()
     with tg.no_grad():
-        parts = [model(*words.ids(listed[i:i + 512])).data for i in range(0, len(listed), 512)]
+        parts = [model(*words.ids(listed[i:i + 512])).numpy() for i in range(0, len(listed), 512)]
     return np.concatenate(parts)
 
 
@@ -153,10 +153,11 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", default="stems.png", metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of a table")
+    add_device(parser)
     args = parser.parse_args()
     if args.data and not (args.data / "voc.txt").exists():
         parser.error(f"--data {args.data}: there is no voc.txt in it")
-    words = Words(snowball(args.data) if args.data else library(), args.seed)
+    words = Words(snowball(args.data) if args.data else library(), args.seed, args.device)
     held = [word for family in words.held for word in family]
     sizes = np.repeat([len(f) for f in words.held], [len(f) for f in words.held])
     numbers = {"stems trained on": len(words.trained), "stems held out": len(words.held), "words held out": len(held),

@@ -1,6 +1,6 @@
 """Titles -> genre, character by character: a GRU reads short texts of any length and says what kind they are.
 
-    python examples/titles.py [--data FILE.csv] [--compare] [--epochs 6] [--picture titles.png]
+    python examples/titles.py [--data FILE.csv] [--compare] [--epochs 6] [--device cuda] [--picture titles.png]
 
 Without --data it reads the names that Unicode gives its characters, which every Python installation carries ("GREEK SMALL
 LETTER ALPHA WITH TONOS" is a lower-case letter). With a CSV it reads the columns --text (title and the beginning of
@@ -20,7 +20,7 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
-from common import BLUE, GREEN, GREY, ORANGE, canvas, label_line, percent, save
+from common import BLUE, GREEN, GREY, ORANGE, add_device, canvas, label_line, percent, save
 
 import numpy as np
 
@@ -59,13 +59,13 @@ def read_csv(path, columns, label):
 class Texts:
     """Texts as rows of character ids (0: nothing, 1: a character not seen in training), their lengths and labels."""
 
-    def __init__(self, pairs, most):
+    def __init__(self, pairs, most, device):
         common = [label for label, _ in Counter(label for _, label in pairs).most_common(most)]
         pairs = [(text, label) for text, label in pairs if label in common and text]
         test = np.arange(len(pairs)) % 5 == 0
         seen = sorted(set("".join(text for (text, _), held in zip(pairs, test) if not held)))
         place = {c: i for i, c in enumerate(seen, 2)}
-        self.labels, self.n_chars = common, len(seen) + 2
+        self.labels, self.n_chars, self.device = common, len(seen) + 2, device
         self.texts, self.lengths = [text for text, _ in pairs], np.array([len(text) for text, _ in pairs])
         self.ids = np.zeros((len(pairs), self.lengths.max()), np.int64)
         for row, (text, _) in zip(self.ids, pairs):
@@ -75,7 +75,8 @@ class Texts:
 
     def batch(self, rows):
         """(ids, lengths, labels) of some rows, no wider than the longest of them."""
-        return self.ids[rows, :self.lengths[rows].max()], self.lengths[rows], self.y[rows]
+        ids, y = (tg.backend.to_device(part, self.device) for part in (self.ids[rows, :self.lengths[rows].max()], self.y[rows]))
+        return ids, self.lengths[rows], y
 
 
 # ---------------------------------------------------------------- the model and its training
@@ -96,7 +97,7 @@ class Reader(nn.Module):
 def train(texts, args, cell="GRU", hidden=64):
     """(model, test accuracy after each epoch, seconds of training)."""
     tg.seed(args.seed)
-    model, rng = Reader(texts.n_chars, len(texts.labels), cell, hidden), np.random.default_rng(args.seed)
+    model, rng = Reader(texts.n_chars, len(texts.labels), cell, hidden).to(args.device), np.random.default_rng(args.seed)
     steps = -(-len(texts.train) // BATCH)
     optimizer = tg.optim.Adam(model.parameters(), lr=tg.schedules.OneCycleLR(RATE, total_steps=steps * args.epochs))
     curve, seconds = [], 0.0
@@ -119,7 +120,7 @@ def probabilities(model, texts):
     model.eval()
     with tg.no_grad():
         groups = np.array_split(texts.test, -(-len(texts.test) // 256))
-        parts = [tg.softmax(model(*texts.batch(rows)[:2]), -1).data for rows in groups]
+        parts = [tg.softmax(model(*texts.batch(rows)[:2]), -1).numpy() for rows in groups]
     model.train()
     return np.concatenate(parts)
 
@@ -156,11 +157,12 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--picture", default="titles.png", metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
+    add_device(parser)
     args = parser.parse_args()
     if args.data and not args.data.exists():
         parser.error(f"--data {args.data}: there is no such file")
     pairs = read_csv(args.data, args.text.split(","), args.label) if args.data else unicode_names(args.count, args.seed)
-    texts = Texts(pairs, args.labels)
+    texts = Texts(pairs, args.labels, args.device)
     model, curve, seconds = train(texts, args, hidden=args.hidden)
     sure, truth = probabilities(model, texts), texts.y[texts.test]
     said, sure = sure.argmax(axis=1), sure.max(axis=1) >= SURE

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SET_UP = "python -m pip install"
-RUN, SHOWN = {"python", "bash", "console"}, {"text", "json"}
+RUN, SHOWN = {"python", "bash", "console"}, {"text", "json", "ini"}
 
 
 def blocks():

@@ -11,7 +11,10 @@ import math
 
 import numpy as np
 
+from .backend import on_gpu, to_device
+from .clip import entries, pieces, there
 from .fitting import HALF
+from .late import Late, Look
 from .nn import Module, Parameter
 from .tensor import Tensor
 
@@ -81,7 +84,8 @@ class GradScaler:
     scale(loss).backward(), then step(optimizer), then update(). A step with a gradient that is not finite is not taken (the
     optimizer's clock rests too) and the scale is multiplied by `backoff_factor`; after `growth_interval` good steps in a row it
     is multiplied by `growth_factor`. It stays within [min_scale, max_scale], and after `patience` bad steps in a row at its
-    lower end update() raises: then the cause is no overflow. PyTorch: torch.amp.GradScaler.
+    lower end update() raises: then the cause is no overflow. On the GPU all this happens there, without a question from the host;
+    only that error comes an update() later. PyTorch: torch.amp.GradScaler.
 
     >>> import tinygrad_lite as tg
     >>> w = tg.nn.Parameter([1.0])
@@ -108,17 +112,25 @@ class GradScaler:
         self.growth_factor, self.backoff_factor, self.growth_interval = growth_factor, backoff_factor, growth_interval
         self.enabled, self.min_scale, self.max_scale, self.patience = enabled, min_scale, max_scale, patience
         self.factor, self.growth_tracker, self.skipped = float(init_scale), 0, 0
-        self.found = {}                 # id(optimizer) -> its first gradient that is not finite, or None: of this step
+        self.found = {}                 # of this step: id(optimizer) -> its first gradient that is not finite, or None; GPU: a Look
+        self.names, self.late = {}, None            # GPU: id(parameter) -> what to call it; the last update's (Late, looks)
 
     def get_scale(self):
-        return self.factor if self.enabled else 1.0
+        return float(self.factor) if self.enabled else 1.0
+
+    def beside(self, x):
+        """Keep the scale and the counts where x lives."""
+        if on_gpu(x) != on_gpu(self.factor):
+            move = (lambda v: to_device(np.float64(v))) if on_gpu(x) else float
+            self.factor, self.growth_tracker, self.skipped = map(move, (self.factor, self.growth_tracker, self.skipped))
 
     def scale(self, loss):
         """loss * scale, in float32 at least: a float16 loss would overflow."""
         if not self.enabled:
             return loss
         loss = loss.astype(np.float32) if loss.dtype == HALF else loss
-        return loss * self.factor
+        self.beside(loss.data)
+        return loss * (self.factor if type(self.factor) is float else self.factor.astype(loss.dtype))
 
     def unscale_(self, optimizer):
         """Divide the gradients by the scale, once a step and before they are clipped."""
@@ -132,6 +144,9 @@ class GradScaler:
             if p.dtype == HALF:
                 raise ValueError(f"unscale_: parameter {name} is float16, and so is its gradient, which would vanish when divided: "
                                  "keep the model float32 and use it through tg.amp.Half(model)")
+        if named and on_gpu(entries(named[0][1]._grad)):
+            self.found[id(optimizer)] = self.unscale_there(named)
+            return
         bad = None
         for name, p in named:
             p._grad = p._grad * p.dtype.type(1 / self.factor)
@@ -140,13 +155,28 @@ class GradScaler:
                 bad = name
         self.found[id(optimizer)] = bad
 
+    def unscale_there(self, named):
+        """The same on the GPU; whether the gradients are finite stays there, in a Look."""
+        self.beside(entries(named[0][1]._grad))
+        for _, p in named:
+            p._grad = p._grad * (1 / self.factor).astype(p.dtype)
+        found = pieces([p for _, p in named])
+        there(found)                    # or says that they are in two places
+        look = Look(found)
+        for name, p in named:
+            p._looked, self.names[id(p)] = (p._grad, look), name
+        return look
+
     def step(self, optimizer):
         """optimizer.step() where every gradient is finite, else nothing; returns whether it stepped."""
         if not self.enabled:
             return optimizer.step()
         if id(optimizer) not in self.found:
             self.unscale_(optimizer)
-        return optimizer.step() if self.found[id(optimizer)] is None else False
+        found = self.found[id(optimizer)]
+        if isinstance(found, Look):
+            return optimizer.advance(quiet=[found])
+        return optimizer.step() if found is None else False
 
     def update(self):
         """Adapt the scale, once a step, after every optimizer's step()."""
@@ -154,22 +184,49 @@ class GradScaler:
             return
         if not self.found:
             raise RuntimeError("update: no step() or unscale_() since the last update")
-        bad = [name for name in self.found.values() if name is not None]
+        bad = [found for found in self.found.values() if found is not None]
         self.found = {}
-        if not bad:
-            self.growth_tracker, self.skipped = self.growth_tracker + 1, 0
-            if self.growth_tracker == self.growth_interval:
-                self.factor, self.growth_tracker = min(self.factor * self.growth_factor, self.max_scale), 0
-            return
-        self.skipped = self.skipped + 1 if self.factor == self.min_scale else 0
-        self.factor, self.growth_tracker = max(self.factor * self.backoff_factor, self.min_scale), 0
+        if bad and isinstance(bad[0], Look):
+            return self.update_there(bad)
+        self.adapt(bool(bad), lambda condition, a, b: a if condition else b, min, max)
         if self.skipped >= self.patience:
-            raise FloatingPointError(f"GradScaler: {self.skipped} steps in a row skipped at the smallest scale {self.min_scale:g}: "
-                                     f"the gradient of parameter {bad[0]} is not finite for another reason; "
-                                     "tg.diagnostics.detect_anomaly() finds it")
+            self.give_up(self.skipped, bad[0])
+
+    def update_there(self, looks):
+        """The same on the GPU; how many steps were skipped is read one update later."""
+        self.settle()
+        sizes = np.concatenate([look.sizes for look in looks])
+        self.adapt(np.logical_not(np.isfinite(sizes).all()), np.where, np.minimum, np.maximum)
+        self.late = Late(np.concatenate([self.skipped.reshape(1), sizes])), looks
+
+    def settle(self):
+        """On the GPU: hear how the last update ended."""
+        if self.late is not None:
+            (late, looks), self.late = self.late, None
+            skipped, *sizes = late.read()
+            if skipped >= self.patience:
+                parts = np.split(sizes, np.cumsum([look.sizes.size for look in looks])[:-1])
+                bad = next(look.culprit(part) for look, part in zip(looks, parts) if not np.isfinite(part).all())
+                self.give_up(int(skipped), self.names[id(bad)])
+
+    def adapt(self, bad, where, minimum, maximum):
+        """The next scale and counts, in words that mean numbers on the host and arrays on the GPU."""
+        grown = self.growth_tracker + 1
+        full = grown == self.growth_interval
+        larger = where(full, minimum(self.factor * self.growth_factor, self.max_scale), self.factor)
+        smaller = maximum(self.factor * self.backoff_factor, self.min_scale)
+        self.skipped = where(bad, where(self.factor == self.min_scale, self.skipped + 1, 0), 0)
+        self.growth_tracker = where(bad, 0, where(full, 0, grown))
+        self.factor = where(bad, smaller, larger)
+
+    def give_up(self, skipped, name):
+        raise FloatingPointError(f"GradScaler: {skipped} steps in a row skipped at the smallest scale {self.min_scale:g}: "
+                                 f"the gradient of parameter {name} is not finite for another reason; "
+                                 "tg.diagnostics.detect_anomaly() finds it")
 
     def state_dict(self):
-        return {"scale": self.factor, "growth_tracker": self.growth_tracker, "skipped": self.skipped}
+        return {"scale": float(self.factor), "growth_tracker": int(self.growth_tracker), "skipped": int(self.skipped)}
 
     def load_state_dict(self, saved):
+        self.late = None
         self.factor, self.growth_tracker, self.skipped = saved["scale"], saved["growth_tracker"], saved["skipped"]

@@ -8,13 +8,15 @@
     centralize_grad_            each output unit's has mean 0
 
 Gradients of rows (RowSparse) are shaped as their dense twins would be and stay sparse; where the gradient is None, nothing
-is done.
+is done. On the GPU what is measured stays there, as 0-d arrays: the host does not wait for it.
 """
 from math import isfinite
 
 import numpy as np
 
+from .backend import on_gpu, xp_of
 from .kernels.norms import SHORT, sum_of_squares
+from .late import Look
 from .rowsparse import RowSparse
 from .tensor import Tensor
 
@@ -43,19 +45,41 @@ def entries(g):
     return g.reshape(-1) if type(g) is np.ndarray else (g.values if isinstance(g, RowSparse) else g).reshape(-1)
 
 
+def there(found):
+    """True where gradients, in pieces, are on the GPU; a mixture raises TypeError."""
+    return xp_of(*[row for row, _ in found]) is not np
+
+
 def norm_of(x, p):
     """The p-norm of a row of numbers, summed in float64: squares of large float32 numbers would overflow."""
     if p == 2:
         return sum_of_squares(x) ** 0.5
-    x = np.abs(x.astype(np.float64, copy=False))
+    x = x.astype(np.float64, copy=False)
     if p == np.inf:
-        return float(x.max(initial=0.0))
+        return largest(x)
+    x = np.abs(x)
+    if on_gpu(x):
+        if p == -np.inf:
+            return x.min() if x.size else x.sum() + np.inf
+        return (x > 0).any().astype(np.float64) if p == 0 else (x ** p).sum() ** (1 / p)
     if p == -np.inf:
         return float(x.min(initial=np.inf))
     if p == 0:
         return float(np.count_nonzero(x) > 0)
     with np.errstate(all="ignore"):         # infinite is an answer here
         return float((x ** p).sum() ** (1 / p))
+
+
+def largest(x):
+    """max |x|, 0 of nothing: a float, or on the GPU a 0-d array."""
+    if on_gpu(x):
+        return np.abs(x).max() if x.size else x.sum()
+    return float(np.abs(x).max(initial=0))
+
+
+def in_a_row(numbers):
+    """Numbers, or 0-d arrays of the GPU, as one array."""
+    return np.stack(numbers) if on_gpu(numbers[0]) else np.array(numbers)
 
 
 def clip_grad_norm_(params, max_norm, norm_type=2.0, error_if_nonfinite=False):
@@ -73,14 +97,13 @@ def clip_grad_norm_(params, max_norm, norm_type=2.0, error_if_nonfinite=False):
     if not params:
         return 0.0
     found = pieces(params, joined=p != 0)   # p = 0 counts tensors
+    if there(found):
+        return clip_there(params, found, max_norm, p, error_if_nonfinite)
     norms = [norm_of(row, p) for row, _ in found]
     total = norms[0] if len(norms) == 1 else norm_of(np.array(norms), p) if p != 0 else float(sum(norms))
     if not isfinite(total):
         if error_if_nonfinite:
-            i, n = next(((i, n) for i, n in enumerate(norm_of(entries(q._grad), p) for q in params) if not isfinite(n)), (0, total))
-            name = getattr(params[i], "name", None) or f"{i} of {len(params)}, shape {params[i].shape}"
-            raise RuntimeError(f"clip_grad_norm_: the total norm is {total}: the gradient of parameter {name} has norm {n}. "
-                               "Nothing was changed")
+            refuse(params, p, total)
         with np.errstate(invalid="ignore"):
             scale_(found, max_norm / (total + EPS))     # as in PyTorch: inf makes 0 of what is finite, nan makes nan of all
         return total
@@ -91,6 +114,27 @@ def clip_grad_norm_(params, max_norm, norm_type=2.0, error_if_nonfinite=False):
     return total
 
 
+def refuse(params, p, total):
+    i, n = next(((i, n) for i, n in enumerate(float(norm_of(entries(q._grad), p)) for q in params) if not isfinite(n)), (0, total))
+    name = getattr(params[i], "name", None) or f"{i} of {len(params)}, shape {params[i].shape}"
+    raise RuntimeError(f"clip_grad_norm_: the total norm is {total}: the gradient of parameter {name} has norm {n}. "
+                       "Nothing was changed")
+
+
+def clip_there(params, found, max_norm, p, error_if_nonfinite):
+    """The same on the GPU, without a question to it: every gradient is scaled, most often by 1."""
+    sizes = np.stack([norm_of(row, p) for row, _ in found])
+    total = norm_of(sizes, p) if p != 0 else sizes.sum()
+    if error_if_nonfinite and not isfinite(total):
+        refuse(params, p, float(total))
+    look = Look(found, sizes) if p == np.inf or p == 2 and all([row.dtype != np.float64 for row, _ in found]) else None
+    with np.errstate(invalid="ignore"):
+        scale_(found, np.minimum(max_norm / (total + EPS), 1.0))
+    for q in params if look else ():        # else a norm may overflow where the gradient does not
+        q._looked = q._grad, look           # spares the optimizer a second look
+    return total
+
+
 def pieces(params, joined=True):
     """[(numbers in one row, whose they are)]: small gradients of one dtype side by side, so that 200 biases are one piece."""
     found, small = [], {}
@@ -98,6 +142,8 @@ def pieces(params, joined=True):
         g = q._grad
         if joined and type(g) is np.ndarray and g.size <= SHORT:
             small.setdefault(g.dtype, []).append(q)
+        elif joined and on_gpu(g) and g.size <= SHORT:
+            small.setdefault((g.dtype, "cuda"), []).append(q)
         else:
             found.append((entries(g), [q]))
     return found + [(np.concatenate([q._grad.reshape(-1) for q in same]), same) for same in small.values()]
@@ -107,12 +153,13 @@ def scale_(found, c):
     """Multiply gradients by c: large ones in place, small ones become views of their common row."""
     for row, params in found:
         g = params[0]._grad
+        k = c.astype(g.dtype) if on_gpu(c) else g.dtype.type(c)
         if isinstance(g, RowSparse):
-            params[0]._grad = g * g.dtype.type(c)
-        elif len(params) == 1 and np.may_share_memory(row, g) and row.flags.writeable:
-            row *= row.dtype.type(c)
-        else:
-            row = row * row.dtype.type(c) if len(params) == 1 else np.multiply(row, row.dtype.type(c), out=row)
+            params[0]._grad = g * k
+        elif len(params) == 1 and np.may_share_memory(row, g) and (on_gpu(row) or row.flags.writeable):
+            row *= k
+        else:                               # on the GPU a Look keeps the common row as it was
+            row = row * k if len(params) == 1 or on_gpu(row) else np.multiply(row, k, out=row)
             end = 0
             for q in params:
                 start, end = end, end + q._grad.size
@@ -127,13 +174,13 @@ def clip_grad_value_(params, clip_value):
     (4.0, array([ 1., -1.], dtype=float32))
     """
     check_limit("clip_grad_value_", "clip_value", clip_value)
-    sizes = [0.0]
+    sizes = []
     for p in graded(params):
         g, values = p._grad, entries(p._grad)
-        sizes.append(np.abs(values).max(initial=0))
+        sizes.append(largest(values))
         clipped = np.clip(values, -clip_value, clip_value)
         replace(p, g, clipped.reshape(g.values.shape if isinstance(g, RowSparse) else g.shape))
-    return float(np.max(sizes))             # nan if any is
+    return largest(in_a_row(sizes)) if sizes else 0.0       # nan if any is
 
 
 def clip_grad_norm_per_layer_(params, max_norm, norm_type=2.0):
@@ -173,8 +220,8 @@ def adaptive_clip_grad_(params, clip=0.01, eps=1e-3):
         values, w = (g.values, p.data[g.indices] if g.ndim > 1 else p.data) if isinstance(g, RowSparse) else (g, p.data)
         with np.errstate(all="ignore"):         # nan and inf pass on, for the optimizer to refuse
             length, size = unit_norms(values), np.maximum(unit_norms(w), eps)
-            shares.append(float(np.where(length > 0, length / size, length).max(initial=0.0)))
-            if (length > clip * size).any():
+            shares.append(largest(np.where(length > 0, length / size, length)))
+            if on_gpu(length) or (length > clip * size).any():
                 keep = np.where(length > clip * size, clip * size / np.maximum(length, EPS), 1.0)
                 replace(p, g, (values * keep).astype(values.dtype))
     return shares
@@ -201,17 +248,28 @@ def normalize_grad_(params):
     (5e-09, array([0.6, 0.8], dtype=float32))
     """
     params = graded(params)
-    rows = [entries(p._grad) for p in params]
-    largest = norm_of(np.array([norm_of(row, np.inf) for row in rows]), np.inf)
-    if largest == 0 or not isfinite(largest):
-        return largest
+    found = pieces(params, joined=False)
+    rows = [row for row, _ in found]
+    if not rows:
+        return 0.0
+    on_card = there(found)
+    top = largest(in_a_row([norm_of(row, np.inf) for row in rows]))
+    if on_card:
+        usable = np.isfinite(top) & (top > 0)
+        unit = np.where(usable, top, 1.0)
+    elif top == 0 or not isfinite(top):
+        return top
+    else:
+        unit = np.float64(top)
     # Divided by the largest number first: the squares of very small or large ones would leave even float64's range.
-    length = norm_of(np.array([norm_of(row / np.float64(largest), 2) for row in rows]), 2)
+    length = norm_of(in_a_row([norm_of(row / unit, 2) for row in rows]), 2)
+    if on_card:
+        length = np.where(usable, length, 1.0)
     for p in params:
         g = p._grad
         values = g.values if isinstance(g, RowSparse) else g
-        replace(p, g, (values / np.float64(largest) / length).astype(values.dtype))
-    return largest * length
+        replace(p, g, (values / unit / length).astype(values.dtype))
+    return top * length
 
 
 def centralize_grad_(params):
@@ -233,7 +291,7 @@ def centralize_grad_(params):
             continue
         values = g.values if isinstance(g, RowSparse) else g
         mean = values.mean(axis=tuple(range(1, values.ndim)), keepdims=True, dtype=np.float64)
-        taken.append(float(np.abs(mean).max(initial=0.0)))
+        taken.append(largest(mean))
         replace(p, g, (values - mean).astype(values.dtype))
     return taken
 

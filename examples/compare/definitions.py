@@ -67,7 +67,7 @@ def losses():
 
 @np.errstate(all="ignore")              # some are infinite, and say so, on purpose
 def loss(case, name, L, rng):
-    inputs = {k: L.leaf(v) if k in case["grads"] else v for k, v in case["inputs"].items()}
+    inputs = {k: L.leaf(v) if k in case["grads"] else L.there(v) if isinstance(v, np.ndarray) else v for k, v in case["inputs"].items()}
     options = {"temperature" if k == "T" else k: v for k, v in case["kwargs"].items()}
     if case["loss"].startswith("snn"):
         options["method"] = "naive" if case["loss"] == "snn_naive" else "batched"

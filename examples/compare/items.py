@@ -302,7 +302,7 @@ def layer(L, rng, name, args, options, inputs):
         module.zero_grad()
         drawn = [L.given(i.draw(rng, None)) if isinstance(i, Given) else L.leaf(rng.normal(size=i)) for i in inputs]
         leaves = [x for x, i in zip(drawn, inputs) if not isinstance(i, Given)]
-        outputs = packed(L, module, *drawn) if lengths in inputs else module(*drawn)
+        outputs = packed(L, module, drawn[0], L.array(drawn[1]).tolist()) if lengths in inputs else module(*drawn)
         results += values_and_gradients(L, rng, outputs, leaves + [p for _, p in sorted(module.named_parameters())])
     return results + [np.array(a) for _, a in sorted(L.state(module).items())]
 

@@ -5,35 +5,43 @@ import tinygrad_lite as tg
 
 
 class Ours:
-    name, dtype = "tinygrad_lite", "float64"
+    name, dtype, device = "tinygrad_lite", "float64", "cpu"
     nn, optim, losses, functional = tg.nn, tg.optim, tg.losses, tg.nn.functional
     seed, no_grad = staticmethod(tg.seed), tg.no_grad
 
+    def there(self, a):
+        """An array on today's device."""
+        return tg.backend.to_device(a, self.device)
+
     def param(self, a):
         """A Parameter in the array's own memory layout."""
-        return tg.nn.Parameter(np.array(a, self.dtype) if a.dtype != self.dtype else a)
+        return tg.nn.Parameter(self.there(np.array(a, self.dtype) if a.dtype != self.dtype else a))
 
     def leaf(self, a):
-        return tg.Tensor(np.array(a, self.dtype), requires_grad=True)
+        return tg.Tensor(self.there(np.array(a, self.dtype)), requires_grad=True)
 
     def given(self, a):
         """Data: floats in today's dtype, integers as they are, anything that is no array too."""
-        return tg.Tensor(a.astype(self.dtype)) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
+        if not isinstance(a, np.ndarray):
+            return a
+        return tg.Tensor(self.there(a.astype(self.dtype))) if a.dtype.kind == "f" else self.there(a)
 
     def rows(self, ids, values, shape):
         """A gradient of some rows of a table."""
-        return tg.RowSparse(ids, values.astype(self.dtype), shape)
+        return tg.RowSparse(self.there(ids), self.there(values.astype(self.dtype)), shape)
 
     def give(self, p, g):
-        p.grad = np.asarray(g, self.dtype) if isinstance(g, np.ndarray) else g
+        p.grad = self.there(np.asarray(g, self.dtype)) if isinstance(g, np.ndarray) else g
 
     def array(self, t):
+        if isinstance(t, list):
+            return np.array([self.array(x) for x in t])
         t = t.data if isinstance(t, tg.Tensor) else t
-        return np.array(t.to_dense() if isinstance(t, tg.RowSparse) else t)
+        return np.array(tg.backend.to_host(t.to_dense() if isinstance(t, tg.RowSparse) else t))
 
     def module(self, name, *args, **options):
         module = getattr(tg.nn, name)(*args, **options)
-        return module.double() if self.dtype == "float64" else module
+        return (module.double() if self.dtype == "float64" else module).to(self.device)
 
     def state(self, module):
         return module.state_dict()
@@ -68,7 +76,7 @@ class Ours:
 
 
 class PyTorch:
-    name, dtype = "PyTorch", "float64"
+    name, dtype, device = "PyTorch", "float64", "cpu"
 
     def __init__(self):
         import torch
@@ -91,7 +99,7 @@ class PyTorch:
     def given(self, a):
         if not isinstance(a, np.ndarray):
             return a
-        return self.torch.tensor(np.array(a, order="C"), dtype=self.kind if a.dtype.kind == "f" else None)
+        return self.torch.tensor(np.array(a, order="C"), dtype=self.kind if a.dtype.kind == "f" else None, device=self.device)
 
     def rows(self, ids, values, shape):
         return self.torch.sparse_coo_tensor(ids[None], self.given(values), shape, check_invariants=True)
@@ -101,13 +109,13 @@ class PyTorch:
 
     def array(self, t):
         t = t.detach() if isinstance(t, self.torch.Tensor) else self.torch.tensor(t)
-        return (t.to_dense() if t.is_sparse else t).numpy().copy()
+        return (t.to_dense() if t.is_sparse else t).cpu().numpy().copy()
 
     def module(self, name, *args, **options):
-        return (getattr(self.nn, name, None) or LAYERS[name](self.torch))(*args, **options).to(self.kind)
+        return (getattr(self.nn, name, None) or LAYERS[name](self.torch))(*args, **options).to(self.device, self.kind)
 
     def state(self, module):
-        return {k: v.numpy() for k, v in module.state_dict().items()}
+        return {k: v.cpu().numpy() for k, v in module.state_dict().items()}
 
     def load(self, module, arrays):
         module.load_state_dict({k: self.torch.tensor(a) for k, a in arrays.items()})

@@ -1,5 +1,6 @@
 """What the scripts about training share: their data, their nets, and the frame of a script."""
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import tinygrad_lite as tg
 from tinygrad_lite.training import accuracy, evaluate, fit
 
 FOLDER = None                               # of MNIST's four idx files, if --data names one
+DEVICE = "cpu"                              # where digits() and mlp() live: --device
 
 
 def digits(seed=0, train=None):
@@ -26,7 +28,13 @@ def digits(seed=0, train=None):
         parts = x, y, test_x, test_y        # centred, and as long as the small digits: the same rates suit both
     x, y, test_x, test_y = parts
     keep = np.random.default_rng(seed).permutation(len(y))[:train]
-    return x[keep].astype("f"), y[keep].astype(np.int64), test_x.astype("f"), test_y.astype(np.int64)
+    parts = x[keep].astype("f"), y[keep].astype(np.int64), test_x.astype("f"), test_y.astype(np.int64)
+    return tuple(map(there, parts))
+
+
+def there(x):
+    """An array, or a model, on the device that --device names."""
+    return x.to(DEVICE) if isinstance(x, tg.nn.Module) else tg.backend.to_device(x, DEVICE)
 
 
 def mlp(*widths, activation=tg.nn.ReLU):
@@ -34,7 +42,7 @@ def mlp(*widths, activation=tg.nn.ReLU):
     layers = []
     for n, m in zip(widths, widths[1:]):
         layers += [tg.nn.Linear(n, m), activation()]
-    return tg.nn.Sequential(*layers[:-1])
+    return there(tg.nn.Sequential(*layers[:-1]))
 
 
 class GradientSize:
@@ -50,7 +58,7 @@ class GradientSize:
 
 def train(model, optimizer, data, epochs, batch_size, seed=0, **options):
     """fit on digits with cross-entropy, test loss and accuracy after each epoch; a run that is not finite ends there."""
-    x, y, test_x, test_y = data
+    x, y, test_x, test_y = map(there, data)
     loader = tg.data.DataLoader(x, y, batch_size=batch_size, shuffle=True, drop_last=True, seed=seed)
     valid = [(tg.Tensor(test_x), test_y)]
     return fit(model, tg.losses.cross_entropy, loader, optimizer, epochs, valid=valid, metrics={"accuracy": accuracy}, show=False,
@@ -75,14 +83,18 @@ def claim(holds, message):
 
 def run(script, argv=None):
     """A script's main: measure, report, check, draw."""
-    global FOLDER
+    global FOLDER, DEVICE
     name = Path(script.__file__).stem
     parser = argparse.ArgumentParser(description=script.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--picture", default=f"{name}.png", metavar="PATH", help=f"default {name}.png")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default 0)")
     parser.add_argument("--data", metavar="DIR", help="a folder with MNIST's four idx files, instead of the digits of scikit-learn")
+    if hasattr(script, "digits"):           # the others work with a few points
+        sys.path.append(str(Path(__file__).parents[1]))
+        from common import add_device
+        add_device(parser)
     args = parser.parse_args(argv)
-    FOLDER = args.data
+    FOLDER, DEVICE = args.data, getattr(args, "device", "cpu")
     numbers = script.measure(args.seed)
     script.report(numbers)
     try:

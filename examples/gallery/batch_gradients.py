@@ -25,7 +25,7 @@ NOISE = True
 def gradient(model, x, y):
     """All gradients in one row."""
     loss = tg.losses.cross_entropy(model(tg.Tensor(x)), y)
-    return np.concatenate([g.data.ravel() for g in tg.grad(loss, list(model.parameters()))]).astype(float)
+    return np.concatenate([g.numpy().ravel() for g in tg.grad(loss, list(model.parameters()))]).astype(float)
 
 
 def angles(model, x, y, rng):

@@ -16,7 +16,7 @@ float16 for what lies between, `tg.amp.GradScaler` finds the factor.
 import sys
 
 import numpy as np
-from _shared import claim, digits, run, smooth
+from _shared import claim, digits, run, smooth, there
 
 import tinygrad_lite as tg
 
@@ -64,7 +64,7 @@ def train(way, data, seed):
     x, y = data[:2]
     tg.seed(seed)
     leaky = way == "a leaky activation"
-    model = Net(x.shape[1], (lambda h: tg.leaky_relu(h, SLOPE)) if leaky else tg.tanh)
+    model = there(Net(x.shape[1], (lambda h: tg.leaky_relu(h, SLOPE)) if leaky else tg.tanh))
     used, scaler, scale = model, None, SCALE if way == "the loss scaled" else 1.0
     if way == "Half and GradScaler":
         used, scaler = tg.amp.Half(model), tg.amp.GradScaler()
@@ -77,13 +77,13 @@ def train(way, data, seed):
     rng, losses, first = np.random.default_rng(seed), [], None
     for _ in range(STEPS):
         rows = rng.choice(len(y), BATCH, replace=False)
-        loss = loss_of(used(tg.Tensor(x[rows].astype(np.float16))), y[rows], rng.integers(0, 2, BATCH))
+        loss = loss_of(used(tg.Tensor(x[rows].astype(np.float16))), y[rows], there(rng.integers(0, 2, BATCH)))
         losses.append(loss.item())
         if not np.isfinite(losses[-1]):
             break
         model.zero_grad()
         (loss * scale if scaler is None else scaler.scale(loss)).backward()
-        first = np.abs(model.pooler.weight.grad).astype(float).max() if first is None else first
+        first = float(np.abs(model.pooler.weight.grad).max()) if first is None else first
         if scaler is None:
             optimizer.step()
         else:

@@ -24,7 +24,7 @@ LEARN = True
 
 
 def flat(model):
-    return np.concatenate([p.grad.ravel() for p in model.parameters()]).astype(float)
+    return np.concatenate([tg.backend.to_host(p.grad).ravel() for p in model.parameters()]).astype(float)
 
 
 def measured_noise(model, x, y, rng):
@@ -50,7 +50,7 @@ def measure(seed):
     for step in range(STEPS + 1):
         if step % EVERY == 0:
             found = tg.diagnostics.per_sample_gradients(model, ce, (x, y))
-            signal = sum((g ** 2).sum() for g in found.mean_grad.values())
+            signal = float(sum((g ** 2).sum() for g in found.mean_grad.values()))
             scales.append((step, variance(found) / signal, ce(model(x), y).item()))        # of this set, which is all there is
         if step == EVERY:
             noise = measured_noise(model, x, y, rng), variance(found)

@@ -13,7 +13,7 @@ curvature says the same: its largest eigenvalue is several times as large. Li, X
 import sys
 
 import numpy as np
-from _shared import claim, digits, run, smooth
+from _shared import claim, digits, run, smooth, there
 
 import tinygrad_lite as tg
 from tinygrad_lite import nn
@@ -45,7 +45,7 @@ class Deep(nn.Module):
 def learn(skip, seed):
     x, y, _, _ = digits(seed, TRAIN)
     tg.seed(seed)
-    rng, model = np.random.default_rng(seed), Deep(x.shape[1], skip)
+    rng, model = np.random.default_rng(seed), there(Deep(x.shape[1], skip))
     optimizer, losses = tg.optim.Adam(model.parameters(), lr=0.002), []
     for _ in range(STEPS):
         rows = rng.integers(0, TRAIN, BATCH)

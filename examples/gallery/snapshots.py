@@ -44,7 +44,7 @@ def one_run(data, seed):
         found = evaluate(model, loss_of_probabilities, test, {"accuracy": tg.training.accuracy})
         return found["loss"], found["accuracy"]
     members = [tg.training.Ensemble([m]) for m in ensemble.models]
-    wrong = np.array([m(test[0][0]).data.argmax(axis=1) != test_y for m in members])
+    wrong = np.array([tg.backend.to_host(m(test[0][0]).data.argmax(axis=1) != test_y) for m in members])
     return {"members": np.array([measured(m) for m in members]), "ensemble": measured(ensemble),
             "single": measured(tg.training.Ensemble([single])),
             "growing": np.array([measured(tg.training.Ensemble(ensemble.models[-k:])) for k in range(1, len(members) + 1)]),

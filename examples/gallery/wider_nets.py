@@ -12,7 +12,7 @@ All 200 are one model: their hidden layers stand side by side in one matrix, and
 import sys
 
 import numpy as np
-from _shared import claim, digits, run
+from _shared import claim, digits, run, there
 
 import tinygrad_lite as tg
 from tinygrad_lite.progress import progress
@@ -25,7 +25,8 @@ def small(images):
     """Images of any square size as rows of 10 x 10 pixels."""
     from scipy.ndimage import zoom
     side = round(images.shape[1] ** 0.5)
-    return zoom(images.reshape(-1, side, side), (1, 10 / side, 10 / side), order=1).reshape(len(images), 100).astype(np.float32)
+    images = tg.backend.to_host(images).reshape(-1, side, side)
+    return there(zoom(images, (1, 10 / side, 10 / side), order=1).reshape(len(images), 100).astype(np.float32))
 
 
 class Nets(tg.nn.Module):
@@ -50,7 +51,7 @@ def losses_of(model, x, y):
 def learn(width, seed):
     x, y, test_x, test_y = digits(seed, 1437)
     x, test_x = small(x), small(test_x[:360])
-    rng, model = np.random.default_rng(seed), Nets(width, np.random.default_rng([seed, width]))        # every width sees the same batches
+    rng, model = np.random.default_rng(seed), there(Nets(width, np.random.default_rng([seed, width])))     # the same batches for all
     optimizer = tg.optim.SGD(model.parameters(), lr=RATE, momentum=0.9)
     for _ in range(STEPS):
         rows = rng.integers(0, len(y), BATCH)
@@ -58,7 +59,7 @@ def learn(width, seed):
         losses_of(model, x[rows], y[rows]).sum().backward()
         optimizer.step()
     with tg.no_grad():
-        return np.mean([losses_of(model, test_x[i:i + 60], test_y[i:i + 60]).data for i in range(0, 360, 60)], axis=0)
+        return np.mean([losses_of(model, test_x[i:i + 60], test_y[i:i + 60]).numpy() for i in range(0, 360, 60)], axis=0)
 
 
 def measure(seed):

@@ -8,12 +8,15 @@ left entirely alone) and of rows, state by parameter name, and the refusal of no
 """
 import inspect
 import warnings
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
 
+from ..backend import beside, on_gpu, to_host
 from ..rowsparse import RowSparse
 from ..tensor import Tensor
+from .gate import gate_of
 from .slots import Slot, pools_of
 
 COMMON = dict(maximize=False, check_finite=True)
@@ -57,7 +60,8 @@ class Optimizer:
     """Base of all optimizers. `params`: Parameters, (name, Parameter) pairs, or dicts {"params": ..., option: value}.
 
     Any option may be a schedule, a function of the step. `step()` returns whether it stepped, and only
-    then the clock `t` advances; `step(closure)` returns the loss and sets `stepped`.
+    then the clock `t` advances; `step(closure)` returns the loss and sets `stepped`. On the GPU the answer comes a step late,
+    and what step() returns waits for it only where it is asked: see gate.py.
 
     >>> class GD(Optimizer):
     ...     defaults = dict(lr=0.1)
@@ -92,9 +96,9 @@ class Optimizer:
         self.options = {**COMMON, **self.defaults}
         self.known(options)
         self.options.update(options)
-        self.t, self.stepped = 0, False
+        self._t, self._gate, self.stepped = 0, None, False
         self.param_groups, self.slots, self.owners = [], {}, {}        # slots by name, and by id(parameter)
-        self._pools, self._today = None, {}
+        self._pools, self._there, self._today = None, False, {}
         if isinstance(params, (Tensor, np.ndarray)) or hasattr(params, "named_parameters"):
             raise TypeError(f"{self.name}: params: got {type(params).__name__}, expected a list of Parameters "
                             "(model.parameters() or model.named_parameters())")
@@ -153,6 +157,22 @@ class Optimizer:
                         raise ValueError(f"{self.name}: {key}: got {group[key]}, expected a number in {span}")
 
     @property
+    def t(self):
+        """The clock: how many steps were taken. On the GPU asking waits for the last one."""
+        self.settle()
+        return self._t
+
+    @t.setter
+    def t(self, steps):
+        self._t = steps
+
+    def settle(self):
+        """On the GPU: hear whether the last step was taken; raises where its gradient was not finite."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.settle()
+
+    @property
     def lr(self):
         """Today's learning rate of the first group, a float."""
         return today(self.param_groups[0]["lr"], self.t)
@@ -160,11 +180,13 @@ class Optimizer:
     @property
     def state(self):
         """{name: {"step": steps taken, state name: array}} of the parameters that have stepped."""
+        self.settle()
         return {s.name: {"step": s.t, **s.numbers, **s.arrays} for s in self.slots.values() if s.t}
 
     @property
     def untouched(self):
         """Names of the parameters that never had a gradient in a step: they are exactly as they were given."""
+        self.settle()
         return [s.name for s in self.slots.values() if not s.t]
 
     def zero_grad(self, set_to_none=True):
@@ -183,14 +205,36 @@ class Optimizer:
 
     def step(self, closure=None):
         loss = closure() if closure is not None else None
+        self.advance()
+        return self.stepped if closure is None else loss
+
+    def advance(self, quiet=()):
+        """One step. Returns whether it was taken; on the GPU a Gate, for which `quiet` are looks that refuse without an error."""
+        work = self.ready()
+        gate = gate_of([self], [work], quiet) if self._there else None
+        self.stepped = self.move(work, gate)
+        return self.stepped
+
+    def ready(self):
+        """What this step is to move, after every gradient has been looked at."""
+        if self._gate is not None:
+            self.settle()
         work = self.gather()
         if self._pools is None:         # a sparse gradient turned up among the small ones
             work = self.gather()
+        return work
+
+    def move(self, work, gate=None):
+        """Take the step, or on the GPU queue it: behind a gate, whose answer is heard before the next one."""
+        if gate is not None:
+            self._gate = gate
+            if not gate.enter(self, work):
+                return gate
+        ok = None if gate is None else gate.ok
         for pool, o, runs in work:
-            pool.update(self, o, runs)
-        self.stepped = bool(work)
-        self.t += self.stepped
-        return self.stepped if closure is None else loss
+            pool.update(self, o, runs, ok)
+        self._t += bool(work)
+        return bool(work) if gate is None else gate
 
     def gather(self):
         """[(pool, options, what has a gradient)]: looks at every one before anything moves, for a step happens whole or not at all."""
@@ -215,6 +259,7 @@ class Optimizer:
         if fresh:
             self._pools = [pools_of(self, self.rule_of(self.today(group)), group, [s for s in self.slots.values() if s.group is group])
                            for group in self.param_groups]
+            self._there = any([pool.there for pools in self._pools for pool in pools])
             return list(zip(map(self.today, self.param_groups), self._pools))
         return plans
 
@@ -223,7 +268,7 @@ class Optimizer:
         values = list(group.values())[1:]           # without the parameters, which stand first
         known, o = self._today.get(id(group), (None, None))
         if known != values:
-            o = self.at(self.t, group)
+            o = self.at(self._t, group)
             fixed = all([o.__dict__[k] is v for k, v in group.items()])
             self._today[id(group)] = values if fixed else None, o
         return o
@@ -257,7 +302,7 @@ class Optimizer:
 
     def refuse(self, slot, g):
         """The error for a gradient with NaN or inf in it."""
-        values = g.values if isinstance(g, RowSparse) else g
+        values = to_host(g.values if isinstance(g, RowSparse) else g)
         bad = ~np.isfinite(values)
         at = np.unravel_index(bad.argmax(), bad.shape)
         raise FloatingPointError(
@@ -266,10 +311,11 @@ class Optimizer:
 
     # --- saving
     def state_dict(self):
-        """All that a later run needs to go on exactly here: clock, options, state by parameter name."""
+        """All that a later run, on any device, needs to go on exactly here: clock, options, state by parameter name."""
         groups = [{**{k: frozen(v) for k, v in g.items() if k != "params"},
                    "params": [self.owners[id(p)].name for p in g["params"]]} for g in self.param_groups]
-        state = {n: {k: v.copy() if hasattr(v, "copy") else v for k, v in s.items()} for n, s in self.state.items()}
+        state = {n: {k: to_host(v) if on_gpu(v) else v.copy() if hasattr(v, "copy") else v for k, v in s.items()}
+                 for n, s in self.state.items()}
         return {"t": self.t, "state": state, "param_groups": groups}
 
     def load_state_dict(self, saved):
@@ -301,6 +347,8 @@ class Optimizer:
             for k, v in new.items():
                 if isinstance(v, dict) and "state" in v and hasattr(group.get(k), "load_state_dict"):
                     group[k].load_state_dict(v["state"])
+        with suppress(FloatingPointError):      # what the last step came to is of no interest now
+            self.settle()
         self._pools, self.t = None, saved["t"]
         for name, slot in self.slots.items():
             state = states.get(name, {"step": 0})
@@ -320,6 +368,7 @@ class Optimizer:
 
     def __getstate__(self):
         """For copy and pickle: without the pools, whose views would come apart from their blocks."""
+        self.settle()
         kept = {n: (s.p, next(i for i, g in enumerate(self.param_groups) if g is s.group), s.t, dict(s.numbers), s.arrays)
                 for n, s in self.slots.items()}
         return {**self.__dict__, "slots": kept, "owners": {}, "_pools": None, "_today": {}}
@@ -338,7 +387,9 @@ class Optimizer:
         """For update_param: the state array `key` of p, made on first use."""
         arrays = self.owners[id(p)].arrays
         if key not in arrays:
-            arrays[key] = np.full(p.shape if shape is None else shape, fill, p.dtype)
+            arrays[key] = np.full_like(p.data, fill, order="C", shape=p.shape if shape is None else shape)
+        elif on_gpu(arrays[key]) != on_gpu(p.data):             # the model has moved, or the state was loaded
+            arrays[key] = beside(arrays[key], p.data)
         return arrays[key]
 
     def __repr__(self):

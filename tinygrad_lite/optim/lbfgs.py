@@ -1,6 +1,8 @@
 """L-BFGS: a quasi-Newton step from the last few gradients, with PyTorch's rules and its strong-Wolfe line search."""
 import numpy as np
 
+from ..backend import beside, on_gpu, to_host
+from ..clip import largest
 from .base import Optimizer
 
 
@@ -37,7 +39,7 @@ class LBFGS(Optimizer):
 
     def gradient(self):
         sign = -1.0 if self.param_groups[0]["maximize"] else 1.0
-        parts = [np.zeros(s.p.size, s.p.dtype) if s.p.grad is None else
+        parts = [np.zeros_like(s.p.data, order="C", shape=s.p.size) if s.p.grad is None else
                  (s.p.grad.to_dense() if hasattr(s.p.grad, "to_dense") else s.p.grad).reshape(-1) for s in self.slots.values()]
         for s, g in zip(self.slots.values(), parts):
             if self.param_groups[0]["check_finite"] and not np.isfinite(g).all():
@@ -50,9 +52,15 @@ class LBFGS(Optimizer):
             start, end = end, end + s.p.size
             s.p.data += (t * d[start:end]).reshape(s.p.shape).astype(s.p.dtype, copy=False)
 
+    def advance(self, quiet=()):
+        return self.step()
+
     def step(self, closure=None):
         if closure is None:
             raise TypeError("LBFGS.step: got no closure, expected one that computes the loss and its gradients: it evaluates them several times")
+        here = next(iter(self.slots.values())).p.data
+        if "d" in self.memo and on_gpu(self.memo["d"]) != on_gpu(here):     # the model has moved, or the state was loaded
+            self.memo = each(self.memo, lambda a: beside(a, here))
         o, memo = self.today(self.param_groups[0]), self.memo
         sign = -1.0 if o.maximize else 1.0
         max_eval = o.max_eval if o.max_eval is not None else o.max_iter * 5 // 4
@@ -61,7 +69,7 @@ class LBFGS(Optimizer):
         memo["func_evals"] = memo.get("func_evals", 0) + 1
         g = self.gradient()
         self.stepped = False
-        if np.abs(g).max(initial=0) <= o.tolerance_grad:
+        if largest(g) <= o.tolerance_grad:
             return first
         n = 0
         while n < o.max_iter:
@@ -101,8 +109,8 @@ class LBFGS(Optimizer):
             memo.update(d=d, t=t)
             evals += spent
             memo["func_evals"] += spent
-            if (n == o.max_iter or evals >= max_eval or np.abs(g).max(initial=0) <= o.tolerance_grad
-                    or np.abs(t * d).max(initial=0) <= o.tolerance_change or abs(loss - prev_loss) < o.tolerance_change):
+            if (n == o.max_iter or evals >= max_eval or largest(g) <= o.tolerance_grad
+                    or largest(t * d) <= o.tolerance_change or abs(loss - prev_loss) < o.tolerance_change):
                 break
         memo["prev_loss"] = loss
         self.t += self.stepped
@@ -135,9 +143,7 @@ class LBFGS(Optimizer):
         return {"all": {"step": self.t, **self.memo}} if self.memo else {}
 
     def state_dict(self):
-        copy = {k: [a.copy() if hasattr(a, "copy") else a for a in v] if isinstance(v, list) else v.copy() if hasattr(v, "copy") else v
-                for k, v in self.memo.items()}
-        return {**super().state_dict(), "state": {}, "memo": copy}
+        return {**super().state_dict(), "state": {}, "memo": each(self.memo, lambda a: to_host(a).copy())}
 
     def load_state_dict(self, saved):
         size = sum(s.p.size for s in self.slots.values())
@@ -145,7 +151,13 @@ class LBFGS(Optimizer):
         if "d" in memo and memo["d"].shape != (size,):
             raise ValueError(f"LBFGS.load_state_dict: got a direction of shape {memo['d'].shape}, expected ({size},)")
         super().load_state_dict({**saved, "state": {}})
-        self.memo = {k: [a.copy() if hasattr(a, "copy") else a for a in v] if isinstance(v, list) else v for k, v in memo.items()}
+        self.memo = each(memo, lambda a: a.copy())
+
+
+def each(memo, f):
+    """What L-BFGS remembers, with f(array) in place of its arrays."""
+    of = lambda v: f(v) if hasattr(v, "shape") and v.ndim else v
+    return {k: list(map(of, v)) if isinstance(v, list) else of(v) for k, v in memo.items()}
 
 
 def cubic_minimum(x1, f1, g1, x2, f2, g2, bounds=None):
@@ -169,7 +181,7 @@ def strong_wolfe(at, t, d, f, g, gtd, c1=1e-4, c2=0.9, tolerance_change=1e-9, ma
 
     `at(t)` -> (loss, gradient) at p + t d. Returns (loss, gradient, t, evaluations). Nocedal & Wright 2006, 3.5.
     """
-    size = float(np.abs(d).max(initial=0))
+    size = float(largest(d))
     f_new, g_new = at(t)
     evals, gtd_new = 1, float(g_new.dot(d))
     t_prev, f_prev, g_prev, gtd_prev = 0.0, f, g, gtd

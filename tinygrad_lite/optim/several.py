@@ -3,6 +3,7 @@ from ..rowsparse import RowSparse
 from .adam import Adam
 from .adam_family import SparseAdam
 from .base import Optimizer
+from .gate import gate_of
 
 
 class MultipleOptimizer:
@@ -40,10 +41,16 @@ class MultipleOptimizer:
 
     def step(self, closure=None):
         loss = closure() if closure is not None else None
-        for o in self.optimizers:               # none moves before every gradient has been looked at
-            o.gather()
-        self.stepped = any([o.step() for o in self.optimizers])
+        self.advance()
         return self.stepped if closure is None else loss
+
+    def advance(self, quiet=()):
+        """One step of all, whole or not at all; see Optimizer.advance."""
+        works = [o.ready() for o in self.optimizers]        # none moves before every gradient has been looked at
+        gate = gate_of(self.optimizers, works, quiet) if any([o._there for o in self.optimizers]) else None
+        moved = [o.move(work, gate) for o, work in zip(self.optimizers, works)]
+        self.stepped = any(moved) if gate is None else gate
+        return self.stepped
 
     def zero_grad(self, set_to_none=True):
         for o in self.optimizers:
@@ -97,13 +104,11 @@ class SparseDense(MultipleOptimizer):
         self.said = "\n".join(f"{kind.__name__} ({side}): {', '.join(n for n, _ in params) or 'none'}"
                               for (kind, params), side in zip(sides, ("sparse", "dense")))
 
-    def step(self, closure=None):
-        loss = closure() if closure is not None else None
+    def advance(self, quiet=()):
         for p in self.tied:
             if isinstance(p.grad, RowSparse):
                 p.grad = p.grad.to_dense()
-        stepped = super().step()
-        return stepped if closure is None else loss
+        return super().advance(quiet)
 
     def __str__(self):
         return self.said

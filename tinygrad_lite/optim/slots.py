@@ -11,6 +11,8 @@ from math import isfinite
 
 import numpy as np
 
+from ..backend import beside, on_gpu
+from ..clip import entries
 from ..kernels import FLOATS
 from ..kernels.updates import staggered
 from ..rowsparse import RowSparse
@@ -33,11 +35,12 @@ class Slot:
 
 
 def pools_of(optimizer, rule, group, slots):
-    """The pools of a group: its small parameters by dtype, each of the others alone."""
-    small = [s for s in slots if rule is not None and not optimizer.rows_only and s.p.data.dtype in FLOATS and type(s.p.data) is np.ndarray
-             and s.p.data.size <= SMALL and not isinstance(s.p._grad, RowSparse)]
-    by_dtype = [[s for s in small if s.p.data.dtype == dtype] for dtype in FLOATS]
-    return ([Shared(optimizer, rule, group, same) for same in by_dtype if same]
+    """The pools of a group: its small parameters by dtype and device, each of the others alone."""
+    small = [s for s in slots if rule is not None and not optimizer.rows_only and s.p.data.dtype in FLOATS and s.p.data.size <= SMALL
+             and (type(s.p.data) is np.ndarray or on_gpu(s.p.data)) and not isinstance(s.p._grad, RowSparse)]
+    alike = [[s for s in small if s.p.data.dtype == dtype and on_gpu(s.p.data) == there]
+             for there in (False, True) for dtype in FLOATS]
+    return ([Shared(optimizer, rule, group, same) for same in alike if same]
             + [Alone(optimizer, rule, group, s) for s in slots if s not in small])
 
 
@@ -45,25 +48,24 @@ class Alone:
     """A parameter that is updated where it is."""
 
     def __init__(self, optimizer, rule, group, slot):
-        self.rule, self.group, self.slot, self.p, self.dtype = rule, group, slot, slot.p, slot.p.data.dtype
+        self.rule, self.group, self.slot, self.p = rule, group, slot, slot.p
+        self.dtype, self.kind, self.there = self.p.data.dtype, type(self.p.data), on_gpu(self.p.data)
         slot.own_t, slot.own_numbers, slot.pool = slot.t, dict(slot.numbers), None
         states = rule.states if rule is not None else ()
         dtype = np.float32 if self.dtype == np.float16 else self.dtype
-        fresh = (staggered([self.p.size] * len(states), dtype) if type(self.p.data) is np.ndarray
-                 else [np.zeros_like(self.p.data, shape=self.p.size) for _ in states])
-        for name, flat in zip(states, fresh):
+        for name, flat in zip(states, blocks(self.p.data, [self.p.size] * len(states), dtype)):
             flat, fill = flat.reshape(self.p.shape), optimizer.fill_of(name, group)
             if name in slot.arrays:
-                flat[...] = slot.arrays[name]
+                flat[...] = beside(slot.arrays[name], flat)
             elif fill != 0:                     # zeros are there already: of a large table only pages that are used get memory
                 flat[...] = fill
             slot.arrays[name] = flat
 
     def fits(self, rule):
-        return self.rule is rule and self.p.data.dtype is self.dtype
+        return self.rule is rule and self.p.data.dtype is self.dtype and type(self.p.data) is self.kind
 
     def gather(self, optimizer):
-        """True if there is a gradient to step along; refuses one that is not finite."""
+        """True if there is a gradient to step along; refuses one that is not finite. (On the GPU the Gate does.)"""
         g, slot = self.p._grad, self.slot
         if g is None:
             return False
@@ -72,13 +74,23 @@ class Alone:
         elif optimizer.rows_only:
             raise TypeError(f"{optimizer.name}: parameter {slot.name!r} has a dense gradient, expected RowSparse: make it with "
                             "Embedding(sparse=True), or give the parameter to Adam")
-        if self.group["check_finite"] and getattr(self.p, "_finite", None) is not g:      # clipping may just have looked
+        if not self.there and self.group["check_finite"] and getattr(self.p, "_finite", None) is not g:      # clipping may just have looked
             if not all_finite(g.values if isinstance(g, RowSparse) else g):
                 optimizer.refuse(slot, g)
         self.p._finite = None                   # else it would keep the gradient alive
         return True
 
-    def update(self, optimizer, o, runs):
+    def pieces(self, runs):
+        """[(gradient in one row, the parameters it belongs to)]"""
+        return [(entries(self.p._grad), [self.p])]
+
+    def counts(self):
+        return self.slot.own_t, dict(self.slot.own_numbers)
+
+    def recount(self, counts):
+        self.slot.own_t, self.slot.own_numbers = counts
+
+    def update(self, optimizer, o, runs, ok=None):
         slot, g, x = self.slot, self.p._grad, self.p.data
         slot.own_t += 1
         if self.rule is None:
@@ -89,11 +101,11 @@ class Alone:
         dtype = np.float32 if x.dtype == np.float16 else x.dtype
         if isinstance(g, RowSparse):
             g = g.coalesce(ordered=False)       # the update is not linear: a row must come once
-            return self.rule.rows(g.indices, g.values.astype(dtype, copy=False), x, states, h)
-        direct = x.flags.c_contiguous and x.dtype != np.float16
+            return self.rule.rows(g.indices, g.values.astype(dtype, copy=False), x, states, h, ok)
+        direct = x.flags.c_contiguous and (x.dtype != np.float16 or self.there)
         flat = x.reshape(-1) if direct else x.astype(dtype).reshape(-1)
-        g = np.ascontiguousarray(g, dtype) if type(g) is np.ndarray else g
-        self.rule(g.reshape(-1), flat, [s.reshape(-1) for s in states], h)
+        g = np.ascontiguousarray(g, dtype) if type(g) is np.ndarray else g.astype(x.dtype if direct else dtype, copy=False)
+        self.rule(g.reshape(-1), flat, [s.reshape(-1) for s in states], h, ok)
         if not direct:                          # strides, or float16 storage: computed beside it, stored back
             x[...] = flat.reshape(x.shape)
 
@@ -124,9 +136,9 @@ class Shared:
     def __init__(self, optimizer, rule, group, slots):
         self.rule, self.group, self.slots = rule, group, slots
         self.params = [s.p for s in slots]
-        self.dtype = slots[0].p.data.dtype
+        self.dtype, self.kind, self.there = slots[0].p.data.dtype, type(slots[0].p.data), on_gpu(slots[0].p.data)
         self.ends = np.cumsum([0, *[p.data.size for p in self.params]]).tolist()
-        self.g, self.flat, *self.states = staggered([self.ends[-1]] * (2 + len(rule.states)), self.dtype)
+        self.g, self.flat, *self.states = blocks(slots[0].p.data, [self.ends[-1]] * (2 + len(rule.states)), self.dtype)
         self.rows = all([p.data.ndim == 1 for p in self.params])
         same = all([s.t == slots[0].t and s.numbers == slots[0].numbers for s in slots])
         self.t, self.numbers = None, dict(slots[0].numbers)
@@ -134,7 +146,7 @@ class Shared:
             s.own_t, s.own_numbers, s.pool = s.t, dict(s.numbers), self
             for name, block in zip(rule.states, self.states):
                 part = block[a:b].reshape(s.p.shape)
-                part[...] = s.arrays.get(name, optimizer.fill_of(name, group))
+                part[...] = beside(s.arrays[name], part) if name in s.arrays else optimizer.fill_of(name, group)
                 s.arrays[name] = part
             s.view = self.flat[a:b].reshape(s.p.shape)
             s.view[...] = s.p.data
@@ -146,7 +158,7 @@ class Shared:
         """True if all parameters are (again) views of the block; False if one has another dtype or shape now."""
         for p, view in zip(self.params, self.views):
             if p.data is not view:
-                if p.data.dtype is not self.dtype or p.data.shape != view.shape or type(p.data) is not np.ndarray:
+                if p.data.dtype is not self.dtype or p.data.shape != view.shape or type(p.data) is not self.kind:
                     return False
                 view[...] = p.data
                 p.data = view
@@ -158,9 +170,9 @@ class Shared:
         runs = [(0, len(grads))]
         try:
             np.concatenate(grads if self.rows else [g.reshape(-1) for g in grads], out=self.g)
-        except (ValueError, AttributeError):    # some are None, or sparse
+        except (ValueError, AttributeError, TypeError):     # some are None, or sparse
             runs = self.gather_some(optimizer, grads)
-        if self.group["check_finite"]:
+        if self.group["check_finite"] and not self.there:
             for a, b in runs:
                 if not all_finite(self.g[self.ends[a]:self.ends[b]]):
                     for s, g in zip(self.slots[a:b], grads[a:b]):
@@ -179,10 +191,21 @@ class Shared:
         runs = [list(same) for present, same in places if present]
         return [(same[0], same[-1] + 1) for same in runs]
 
-    def update(self, optimizer, o, runs):
+    def pieces(self, runs):
+        return [(self.g[self.ends[a]:self.ends[b]], self.params[a:b]) for a, b in runs]
+
+    def counts(self):
+        return self.t, dict(self.numbers), [(s.own_t, dict(s.own_numbers)) for s in self.slots if self.t is None]
+
+    def recount(self, counts):
+        self.t, self.numbers, each = counts
+        for s, (t, numbers) in zip(self.slots, each):
+            s.own_t, s.own_numbers = t, numbers
+
+    def update(self, optimizer, o, runs, ok=None):
         if self.t is not None and runs == [(0, len(self.slots))]:
             self.t, o.kept = self.t + 1, self.numbers
-            return self.rule(self.g, self.flat, self.states, optimizer.all_scalars(o, self.t))
+            return self.rule(self.g, self.flat, self.states, optimizer.all_scalars(o, self.t), ok)
         if self.t is not None:                  # from here on they count one by one
             for s in self.slots:
                 s.own_t, s.own_numbers = self.t, dict(self.numbers)
@@ -191,9 +214,14 @@ class Shared:
             for (t, numbers), same in groupby(range(a, b), key=lambda i: (self.slots[i].own_t, self.slots[i].own_numbers)):
                 same, o.kept = list(same), dict(numbers)
                 part = slice(self.ends[same[0]], self.ends[same[-1] + 1])
-                self.rule(self.g[part], self.flat[part], [s[part] for s in self.states], optimizer.all_scalars(o, t + 1))
+                self.rule(self.g[part], self.flat[part], [s[part] for s in self.states], optimizer.all_scalars(o, t + 1), ok)
                 for i in same:
                     self.slots[i].own_t, self.slots[i].own_numbers = t + 1, dict(o.kept)
+
+
+def blocks(x, sizes, dtype):
+    """1-d arrays of zeros where x lives: on the host staggered in one block of memory."""
+    return staggered(sizes, dtype) if type(x) is np.ndarray else [np.zeros_like(x, dtype, shape=n) for n in sizes]
 
 
 def all_finite(g):

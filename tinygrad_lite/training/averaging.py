@@ -3,6 +3,7 @@ import copy
 
 import numpy as np
 
+from ..backend import beside
 from ..nn import Module
 from ..tensor import no_grad
 
@@ -43,12 +44,13 @@ class AveragedModel(Module):
         n = int(self.n_averaged)
         share = 1.0 if n == 0 else 1 / (n + 1) if self.kind == "swa" else 1 - self.decay
         for a, p in averaged + (buffers if self.use_buffers else []):
+            p = beside(p, a)                # an average may be kept on the host, where there is more memory
             if n == 0 or a.dtype.kind != "f":
                 a[...] = p
             else:
                 a += a.dtype.type(share) * (p - a)
         for a, p in () if self.use_buffers else buffers:
-            a[...] = p
+            a[...] = beside(p, a)
         self.n_averaged += 1
 
     def on_step(self, run):

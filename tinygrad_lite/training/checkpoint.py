@@ -1,15 +1,17 @@
 """One file that holds a training: model, optimizer with its clock, random state, and whatever else has a state_dict.
 
 It is a .safetensors file, so any reader of that format finds the weights under "model/...". Arrays are stored as arrays,
-all other state as JSON in the metadata, with a version and a SHA-256 over everything. No pickle: reading runs no code.
+all other state as JSON in the metadata, with a version and a SHA-256 over everything. No pickle: reading runs no code. What
+was on a GPU is stored as what it is on the host, and goes where the model is that loads it.
 """
 import hashlib
 import json
 
 import numpy as np
 
+from ..backend import on_gpu, to_host
 from ..nn.safetensors import read_safetensors, save_safetensors
-from ..random import generator
+from ..random import get_state, set_state
 
 FORMAT, VERSION = "tinygrad_lite checkpoint", 1
 MARK = "<array>"                # stands in the JSON where an array was, with the array's name
@@ -30,7 +32,7 @@ def save(path, model, optimizer=None, **more):
     ({'note': 'before'}, False)
     """
     state = {"model": model.state_dict(), "optimizer": None if optimizer is None else optimizer.state_dict(),
-             "random": generator.bit_generator.state,
+             "random": get_state(),
              "more": {k: v.state_dict() if hasattr(v, "state_dict") else v for k, v in more.items()}}
     arrays = {}
     text = json.dumps(without_arrays(state, "", arrays))
@@ -61,7 +63,7 @@ def load(path, model=None, optimizer=None, **more):
         for name in done:
             targets[name].load_state_dict(before[name])
         raise
-    generator.bit_generator.state = state["random"]
+    set_state(state["random"])
     return {name: value for name, value in state["more"].items() if name not in targets}
 
 
@@ -90,8 +92,8 @@ def without_arrays(value, name, arrays):
     """A nested state as JSON can hold it; arrays go to `arrays` under the names of the path that led to them."""
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, np.ndarray):
-        arrays[name] = value
+    if isinstance(value, np.ndarray) or on_gpu(value):
+        arrays[name] = to_host(value)
         return {MARK: name}
     if isinstance(value, (list, tuple)):
         return [without_arrays(v, f"{name}/{i}", arrays) for i, v in enumerate(value)]

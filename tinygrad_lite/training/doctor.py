@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import autodiff
+from ..backend import to_host
 from ..diagnostics import NonFiniteError, activation_stats, detect_anomaly
 from ..diagnostics.trial import loss_of, parts, restored
 from ..optim import Adam
@@ -88,12 +89,12 @@ def _start(model, loss_fn, batch):
     *inputs, target = batch
     with no_grad():
         output = model(*inputs)
-        labels, classes = np.asarray(plain(target)), output.shape[1] if output.ndim > 1 else 1
+        labels, classes = to_host(plain(target)), output.shape[1] if output.ndim > 1 else 1
         if labels.dtype.kind not in "iu" or classes < 2 or labels.shape != (output.shape[0], *output.shape[2:]):
             loss = loss_fn(output, target).item()
             return Finding("loss at the start", None, f"{loss:.4g}; the target is not one of several classes")
         loss, expected = loss_fn(output, target).item(), math.log(classes)
-        even = loss_fn(Tensor(np.zeros(output.shape, output.dtype)), target).item()
+        even = loss_fn(Tensor(np.zeros_like(output.data)), target).item()
     if abs(even - expected) > 1e-3 * expected:      # a hinge, focal loss, smoothing with weights: not a log-likelihood
         return Finding("loss at the start", None, f"{loss:.4g}; equal scores for {classes} classes give {even:.4g}, not log {classes}: "
                        "no likelihood")
@@ -117,7 +118,7 @@ def _apart(model, loss_fn, batch):
         tracked = iter(floats)
         output = model(*[next(tracked) if isinstance(x, Tensor) else x for x in inputs])
         found = autodiff.gradients(loss_fn(output[i:i + 1], target[i:i + 1]).sum(), floats)
-        leaks = sorted({int(j) for g in found for j in np.flatnonzero(g.data.reshape(n, -1).any(axis=1))} - {i})
+        leaks = sorted({int(j) for g in found for j in np.flatnonzero(to_host(g.data).reshape(n, -1).any(axis=1))} - {i})
     else:                                           # integers have none: with this sample in all places its output must stay
         now, before = model(*[plain(x)[[i] * n] for x in inputs]).data[i], output.data[i]
         leaks = [0] * (not np.allclose(now, before, rtol=1e-4, atol=1e-4 * float(np.abs(before).max())))

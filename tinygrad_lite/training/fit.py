@@ -8,7 +8,7 @@ from ..clip import clip_grad_norm_
 from ..diagnostics import detect_anomaly
 from ..diagnostics.trial import outcome_of
 from ..progress import progress
-from ..random import generator
+from ..random import get_state, set_state
 from .batches import Mean, check_loader, evaluate, measure, size
 from .callbacks import Checkpoint
 from .history import History
@@ -123,33 +123,33 @@ class Run:
 
     def remaining(self):
         """The batches of this epoch that are still to come: all of them, but where a run is resumed in the middle."""
-        now = generator.bit_generator.state
+        now = get_state()
         if self.batch == 0:
             self.at_start = {"epochs": [loader.epoch for loader in self.loaders], "random": now}
         for loader, epoch in zip(self.loaders, self.at_start["epochs"]):
             loader.epoch = epoch
-        generator.bit_generator.state = self.at_start["random"]         # for loaders that draw from it
+        set_state(self.at_start["random"])      # for loaders that draw from it
         batches = iter(self.train)
         for _ in range(self.batch):
             next(batches)
         if self.batch:
-            generator.bit_generator.state = now
+            set_state(now)
         return batches
 
     def learn(self, window):
         """One step of the optimizer: the gradients of a few batches, weighted by their sizes, clipped, checked, followed."""
-        chance, buffers = generator.bit_generator.state, [(b, b.copy()) for b in self.buffers]
+        chance, buffers = get_state(), [(b, b.copy()) for b in self.buffers]
         sizes = [size(batch[-1]) for batch in window]
         loss = self.gradients(window, sizes)
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
-        norm = clip_grad_norm_(self.params, self.clip if isinstance(self.clip, (int, float)) else math.inf)
+        norm = float(clip_grad_norm_(self.params, self.clip if isinstance(self.clip, (int, float)) else math.inf))
         if callable(self.clip):
             self.clip(self.params)
         now = [o.today(group) for o in self.members for group in o.param_groups]
         rates = [o.lr for o in now]
         if not all(map(math.isfinite, rates)) or self.scaler is None and not (math.isfinite(loss) and math.isfinite(norm)):
-            generator.bit_generator.state = chance
+            set_state(chance)
             for b, before in buffers:
                 b[...] = before
             raise FloatingPointError(f"fit: {self.where()}: {self.trouble(window, sizes, loss, norm, rates)}")
@@ -161,7 +161,7 @@ class Run:
         else:
             stepped, seen["scale"] = self.scaler.step(self.optimizer), self.scaler.get_scale()
             self.scaler.update()
-        self.history.add("steps", **seen, stepped=float(stepped))
+        self.history.add("steps", **seen, stepped=float(bool(stepped)))
         self.batch, self.step = self.batch + len(window), self.step + 1
 
     def gradients(self, window, sizes):
@@ -171,15 +171,15 @@ class Run:
         for batch, n in zip(window, sizes):
             loss, output, target = outcome_of("fit", self.model, self.loss_fn, batch)
             share = n / sum(sizes)
-            part = loss if share == 1 else loss * share
+            part, value = loss if share == 1 else loss * share, loss.item()
             if self.scaler is None:
                 part.backward()
             else:
                 with np.errstate(over="ignore", invalid="ignore"):      # the scaler looks for these and answers
                     self.scaler.scale(part).backward()
-            total += loss.item() * share
+            total += value * share
             found = measure("fit", self.metrics, output.detach(), target) if self.valid is None else {}
-            self.mean.add(n, loss=loss.item(), **found)
+            self.mean.add(n, loss=value, **found)
         return total
 
     def trouble(self, window, sizes, loss, norm, rates):

@@ -61,7 +61,7 @@ def lr_find(model, loss_fn, batches, optimizer, start=1e-7, end=10.0, num_it=100
                 break
             try:
                 loss.backward()
-                optimizer.step()
+                bool(optimizer.step())          # on the GPU, too, a refusal is heard of here
             except FloatingPointError:          # a finite loss with a gradient that is not
                 sweep.diverged = True
                 break
