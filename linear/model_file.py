@@ -28,6 +28,10 @@ class ModelFileError(ValueError):
     """A model file that cannot be written or believed; the message names the file and what is wrong with it."""
 
 
+class VersionError(ModelFileError):
+    """A file that is whole, of another version of the format."""
+
+
 def write(path, header, arrays):
     """Write atomically: all of it to a temporary file beside `path`, flushed to disk, then renamed over it.
 
@@ -67,8 +71,8 @@ def read(path):
                              "take an earlier copy or train again")
     _, version, length = _HEAD.unpack_from(body)
     if version != VERSION:
-        raise ModelFileError(f"{path}: written in format version {version}, this program reads version {VERSION}; "
-                             "use the program that wrote it, or a newer one")
+        raise VersionError(f"{path}: written in format version {version}, this program reads version {VERSION}; "
+                           "use the program that wrote it, or a newer one")
     try:
         header = json.loads(bytes(body[_HEAD.size:_HEAD.size + length]))
         return header, _arrays(body[_HEAD.size + length:], header.pop("arrays"))

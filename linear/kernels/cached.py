@@ -105,7 +105,8 @@ def _packer(stamp):
             if count < 0:
                 ints[at.STATUS] = at.MORE_ROOM if count == FULL else at.BY_HAND
                 return p
-            tag, size, fields, ones = ints[at.LINE + 4], ints[at.LINE + 5] - ints[at.LINE + 4], ints[at.FIELDS], all_ones(values, count)
+            tag, size, fields = ints[at.LINE + 4], ints[at.LINE + 5] - ints[at.LINE + 4], ints[at.FIELDS]
+            ones = all_ones(values, count)
             if o + 4 + (size + 7) // 8 + 3 * fields + 2 * count > outs.size:
                 ints[at.STATUS] = at.STOPPED
                 return p

@@ -11,7 +11,8 @@ import linear.kernels.layout as at
 from linear.kernels.bits import load64, pointer
 from linear.kernels.cached import write_features
 from linear.kernels.compiling import inner, stamp
-from linear.kernels.hashes import A, BACKSLASHES, CONSTANT, LOW32, NAMELESS, ONES, SEED, SLOT, TOPS, VW_CONSTANT, finish, scanner, vw_hash, zeros
+from linear.kernels.hashes import (
+    A, BACKSLASHES, CONSTANT, LOW32, NAMELESS, ONES, SEED, SLOT, TOPS, VW_CONSTANT, finish, scanner, vw_hash, zeros)
 from linear.kernels.numbers import number
 from linear.kernels.text import BLANK, COLON, EQUAL, FULL, LARGEST, NEWLINE, RETURN, SLOW, SMALLEST, TAB
 
@@ -23,7 +24,7 @@ QUOTES, SPACES = np.uint64(QUOTE) * ONES, np.uint64(BLANK) * ONES
 # JSON's words as 4 bytes, and the names that Python's words make
 TRUE, FALS, NULL = (np.uint64(int.from_bytes(word, "little")) for word in (b"true", b"fals", b"null"))
 TRUE_NAME, FALSE_NAME = (np.uint64(int.from_bytes(word, "little")) for word in (b"True", b"False"))
-LONGEST = 500                                  # bytes of a field and a name; up to 1024 characters, escapes counted, is left to Python
+LONGEST = 500                                  # bytes of a field and a name; more, up to 1024 characters, is left to Python
 LONGEST_ID = 128
 # of each event: its id's place in the text, its features' in `compact`, label, record, and their place in the text where Python
 # has to write them anew
@@ -301,7 +302,8 @@ def compacted(text, p, end, out, o):
 
 @inner
 def event(text, p, what, ints, keys, values, out, real_out, o, compact, c, rows, row):
-    """The event, or the row to be predicted, at p: (behind it, words in `out`, bytes in `compact`, whether it was taken). Its numbers stand in rows[row:]."""
+    """The event, or the row to be predicted, at p: (behind it, words in `out`, bytes in `compact`, whether it was taken).
+    Its numbers stand in rows[row:]."""
     has_id = has_x = False
     rows[row + Y] = rows[row + X] = rows[row + X_END] = rows[row + RECORD] = rows[row + RECORD_END] = rows[row + RAW_END] = 0
     p = skipped(text, p + 1) if text[p] == OPEN else -1

@@ -186,7 +186,7 @@ def take(table, full, keys, values, slots, k, ints, reals):
 def read_block(text, p, end, full, keys, values, ints, reals):
     """(where it stopped, lines, features, why) of up to BLOCK lines; what each needs later stands in `ints` and `reals`."""
     stride, mask, lines, count = ints[at.STRIDE], np.uint64(ints[at.MASK]), 0, 0
-    while p < end and lines < at.BLOCK:
+    while p < end and lines < at.BLOCK and count <= ints[at.ROOM]:       # the constant of the line before may have the last place
         record = at.LINE + lines * at.LINE_WIDTH
         ints[record], ints[record + 1] = p, ints[at.LINES]
         after, last = features_of(text, p, end, ints, reals, keys, values, count, lines)

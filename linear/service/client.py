@@ -35,7 +35,8 @@ class Client:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"url {url!r} is not like http://127.0.0.1:8000")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection, self._prefix, self.tries = kind(parts.hostname, parts.port, timeout=timeout), parts.path.rstrip("/"), tries
+        self._connection, self._prefix = kind(parts.hostname, parts.port, timeout=timeout), parts.path.rstrip("/")
+        self.tries = tries
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
 
     def predict(self, x, id=None):

@@ -1,6 +1,6 @@
-"""The verbs around a service's directory: serve | verify | replay | forget | explain | export | status | token.
+"""The verbs around a service's directory: serve | verify | replay | forget | explain | export | status | trim | token.
 
-All but `serve` and `forget` only read, without a lock: they also work beside a running service.
+All but `serve`, `forget` and `trim` only read, without a lock: they also work beside a running service.
 """
 import json
 import sys
@@ -18,9 +18,10 @@ def add_verbs(verbs):
                            (explain, "a prediction as it was served at an event's number, bit for bit"),
                            (export, "write the model as a file for `predict -i`"),
                            (status, "what a directory holds"),
+                           (trim, "remove the beginning of the log, as far as no state that is kept can need it"),
                            (token, "a new token and its line for --token-file")):
         verb = verbs.add_parser(function.__name__, help=text, description=text, allow_abbrev=False)
-        if function is not token:
+        if function not in (serve, token):
             verb.add_argument("--dir", required=True, metavar="DIR", help="the service's directory")
         _OPTIONS[function](verb)
         verb.set_defaults(run=_guarded(function), file="", options=[text for action in verb._actions for text in action.option_strings])
@@ -32,7 +33,12 @@ def serve(args):
         from linear.service.serving import serve
     except ImportError as error:
         raise UserError(f'serve needs {error.name}, which is not installed: pip install "tinygrad-lite[serve]"') from None
-    return serve(args, given_options(args))
+    options = given_options(args)
+    if args.follow_log and not args.follow:
+        raise UserError("--follow-log goes with --follow DIR")
+    if args.follow and (given := {**options, **({"log": args.log} if args.log else {})}):
+        raise UserError(f"--follow takes the model's options and the log from what it follows: leave out {_spelled(given)}")
+    return serve(args, options)
 
 
 def verify(args):
@@ -86,7 +92,7 @@ def forget(args):
     runner = Runner(directory)
     runner.start()
     try:
-        log = directory.log()
+        log = directory.log(readonly=True)
         known = log.knows(args.id)
         log.close()
         if not known:
@@ -139,9 +145,11 @@ def export(args):
 
 def status(args):
     """The verb `status`."""
+    from linear.service.logs import address_of, shown
     from linear.service.store import StateError
     options, log, store = _opened(args.dir)
-    told = {"log": log.id, "first": log.first(), "last": log.last(), "options": options, "states": [path.name for path in store.files()]}
+    told = {"log": log.id, "at": shown(address_of(args.dir)), "first": log.first(), "last": log.last(), "options": options,
+            "states": [path.name for path in store.files()]}
     try:
         if state := store.load(log.id):
             totals = state.model.totals
@@ -158,6 +166,23 @@ def status(args):
     return 0
 
 
+def trim(args):
+    """The verb `trim`: takes the directory's lock, so that nothing is asked of the log meanwhile that needs its beginning."""
+    from linear.service.fold import EDITS, EXPIRE
+    from linear.service.runner import Directory
+    with Directory(args.dir) as directory:
+        store, log = directory.store(), directory.log()
+        oldest = min(map(store.position, store.files()), default=0)
+        edits = [seq for seq, text in log.commands(log.last()) if seq > oldest and json.loads(text)["command"] in EDITS]
+        if edits:
+            raise UserError(f"event {edits[0]} forgets or corrects, and the state at event {oldest}, the oldest that is kept, would need "
+                            "the whole log for that; nothing was removed, try again when three newer states are written")
+        log.trim(args.before, max(1, oldest + 1 - EXPIRE))
+        print(f"the log begins at event {log.first()} now and ends at {log.last()}")
+        log.close()
+    return 0
+
+
 def token(args):
     """The verb `token`: the token on standard error, its line on standard output, so that `>> FILE` keeps no secret."""
     from linear.service.guard import new_token
@@ -168,8 +193,15 @@ def token(args):
 
 
 def _add_serve(verb):
+    what = verb.add_mutually_exclusive_group(required=True)
+    what.add_argument("--dir", metavar="DIR", help="the service's directory")
+    what.add_argument("--follow", metavar="DIR", help="be a replica, which only reads: follow the states of the service in DIR, or "
+                      "a registry, DIR/models")
+    verb.add_argument("--follow-log", action="store_true", help="with --follow DIR: also learn from the log what the states lack")
     verb.add_argument("--host", default="127.0.0.1", metavar="HOST", help="address to listen at (127.0.0.1)")
     verb.add_argument("--port", type=int, default=8000, metavar="PORT", help="port to listen at (8000); 0: any that is free")
+    verb.add_argument("--log", metavar="ADDRESS", help="where a new directory has its log: sqlite (log.db in it), "
+                      "redis://host:port/stream, kafka://host:port/topic")
     verb.add_argument("--token-file", metavar="FILE", help="who may do what, one line a token; see the verb `token`")
     verb.add_argument("--rate", type=float, metavar="N", help="requests a second for each token or address; 0: no limit, as on "
                       "loopback; elsewhere 1000")
@@ -206,6 +238,8 @@ def _add_token(verb):
 _OPTIONS = {
     serve: _add_serve, verify: lambda verb: None, replay: _add_replay, explain: _add_explain, export: _add_export, token: _add_token,
     forget: lambda verb: verb.add_argument("--id", required=True, metavar="E", help="the event's id"),
+    trim: lambda verb: verb.add_argument("--before", type=int, required=True, metavar="SEQ", help="the first event to keep; no state, "
+                                         "and no label up to a million events late, may need those before it"),
     status: lambda verb: verb.add_argument("--json", action="store_true", help="as JSON"),
 }
 
@@ -226,11 +260,11 @@ def _guarded(function):
 
 def _opened(path):
     """(options, log, states) of a directory, without its lock and with nothing changed."""
-    from linear.service.log import SqliteLog
+    from linear.service.logs import opened
     from linear.service.runner import stored_options
     from linear.service.store import StateStore
     options = stored_options(path)
-    return options, SqliteLog(f"{path}/log.db", readonly=True), StateStore(f"{path}/state")
+    return options, opened(path, readonly=True), StateStore(f"{path}/state")
 
 
 def _spelled(changes):

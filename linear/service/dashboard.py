@@ -92,7 +92,7 @@ class _Home(_Readable):
         stream = self.application
         await stream.look()
         now = stream.now()
-        values = {**now["texts"], "weight_rows": weight_rows(now["weights"]), "phase": "" if now["sample"]["seq"] else "empty"}
+        values = {**now["texts"], "weight_rows": weight_rows(now["weights"]), "phase": now["phase"]}
         await respond(send, 200, filled((FOLDER / "index.html").read_text(encoding="utf-8"), values).encode(), TYPES[".html"], NOT_KEPT)
 
 

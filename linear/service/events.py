@@ -60,7 +60,7 @@ def decoded(body):
 
 
 def event(item, where="", check=lambda fields, where: None, pack=lambda x: b""):
-    """The Event of a decoded object, with the record that `pack` makes of its features; Invalid, naming the field, for anything else.
+    """The Event of a decoded object, with the record that `pack` makes of its features; Invalid, naming the field, for all else.
 
     `check` may refuse its fields for reasons of its own.
 

@@ -200,7 +200,8 @@ class Fold:
                 "policy": self.policy, "challenger": rival, "block": self.block, "marked": self.marked,
                 "pending": [[name, *label] for name, label in self.pending.items()],
                 "forgotten": sorted(self.forgotten), "corrected": sorted(self.corrected.items())}
-        return {**header, "service": ours}, {**arrays, **its_arrays, "recent": array("B", self.recent), "recent_losses": self.recent_losses,
+        return {**header, "service": ours}, {**arrays, **its_arrays, "recent": array("B", self.recent),
+                                             "recent_losses": self.recent_losses,
                                              "adwin": array("d", self.adwin.state), "page_hinkley": array("d", self.hinkley.state)}
 
     @classmethod
@@ -243,10 +244,7 @@ class Fold:
             self.counts.early += 1
             return self.pending.pop(row.id)[1], row.x, row.record
         seq, x, *record = late.get(row.id, (row.seq, b"")) if late else (row.seq, b"")
-        if seq < row.seq:
-            if row.seq - seq > EXPIRE:
-                self.counts.expired += 1
-                return None
+        if row.seq - EXPIRE <= seq < row.seq:               # older ones do not count, whether or not the log still has them
             self.counts.late += 1
             return y, x, *(record or [b""])
         self.pending[row.id] = row.seq, y

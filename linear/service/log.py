@@ -1,4 +1,4 @@
-"""The event log, the source of truth: an SQLite file in WAL mode whose commit is the acknowledgement.
+"""The event log, the source of truth: an SQLite file in WAL mode whose commit is the acknowledgement. `logs` has others.
 
 An id has at most one x and one y, in one event or in two. What is sent again is recognised part by part: equal, and it
 is a duplicate; unlike, and it is a conflict, in which the first counts. Sequence numbers are 1, 2, 3, ... without gaps.
@@ -81,18 +81,7 @@ class SqliteLog:
         Raises OSError, and stores nothing, where the disk refuses.
         """
         with self._transaction():
-            known, results, rows = self._known([event.id for event in events]), [], []
-            seq = self.last() + 1
-            for event in events:
-                if event.id in known:
-                    result, row = _new_part(event, known[event.id], seq + len(rows))
-                else:                       # as `_new_part` would have it, at half the price
-                    place, name, x, y, record = seq + len(rows), *event
-                    known[name] = [place if x else 0, x or None, place if y else 0, y]
-                    result, row = Stored(name, "stored", place), Row(place, name, event.kind, x, y, record)
-                results.append(result)
-                if row:
-                    rows.append(row)
+            results, rows = judged(events, self._known([event.id for event in events]), self.last() + 1)
             self._insert(rows)
         self.newest = rows
         return results
@@ -101,7 +90,7 @@ class SqliteLog:
         """Store a command, some JSON; returns its sequence number."""
         with self._transaction():
             seq = self.last() + 1
-            rows = [Row(seq, f"{COMMAND}-{seq}", COMMAND, text.encode("utf-8"), None)]
+            rows = [command_row(seq, text)]
             self._insert(rows)
         self.newest = rows
         return seq
@@ -124,6 +113,10 @@ class SqliteLog:
                 f"SELECT eid, seq, x, {self._record(packing)} FROM events WHERE kind IN ('x', 'xy') AND eid IN ({_marks(part)})", part))
         return found
 
+    def labels(self, ids):
+        """{id: (seq, y)} of those ids whose label is in the log."""
+        return {name: (known[2], known[3]) for name, known in self._known(ids).items() if known[2]}
+
     def knows(self, name):
         """Whether an event of this id is in the log."""
         return bool(self._known([name]))
@@ -140,6 +133,15 @@ class SqliteLog:
     def last(self):
         """The highest sequence number, 0 of an empty log."""
         return self._db.execute("SELECT MAX(seq) FROM events").fetchone()[0] or 0
+
+    def trim(self, before, needed):
+        """Remove the events before `before`; LogError, and nothing is removed, where some of them are `needed`, or all would go.
+
+        Their ids are forgotten, too: what is sent again after that is a new event.
+        """
+        check_trim(before, needed, self.last())
+        with self._transaction():
+            self._db.execute("DELETE FROM events WHERE seq < ?", (before,))
 
     def close(self):
         self._db.close()
@@ -177,14 +179,15 @@ class SqliteLog:
                              [value for row in part for value in row])
 
 
-class Tail(SqliteLog):
+class Tail:
     """A log as its learner reads it: the newest events are still in memory, where the writer has left them by `add`.
 
     It is quicker, and more so than it seems: at each row it steps to, SQLite gives the interpreter's lock away, and waits for it.
     """
 
-    def __init__(self, path, packing=None):
-        super().__init__(path, packing=packing)
+    def __init__(self, log):
+        self._log, self.id, self.packing = log, log.id, log.packing
+        self.first, self.last, self.commands, self.close = log.first, log.last, log.commands, log.close
         self._rows, self._places = OrderedDict(), {}        # by number; number by id
 
     def add(self, rows):
@@ -199,17 +202,49 @@ class Tail(SqliteLog):
                     del self._places[old.id]
 
     def read(self, after, limit, packing=None):
+        """`read` of the log."""
         rows = []
         while packing == self.packing and len(rows) < limit and (row := self._rows.get(after + len(rows) + 1)):
             rows.append(row)
-        return rows or super().read(after, limit, packing)
+        return rows or self._log.read(after, limit, packing)
 
     def features(self, ids, packing=None):
+        """`features` of the log."""
         found = {}
         for name in ids if packing == self.packing else ():
             if row := self._rows.get(self._places.get(name)):
                 found[name] = row.seq, row.x, row.record
-        return found | super().features([name for name in ids if name not in found], packing)
+        return found | self._log.features([name for name in ids if name not in found], packing)
+
+
+def command_row(seq, text):
+    """The row of a command, some JSON."""
+    return Row(seq, f"{COMMAND}-{seq}", COMMAND, text.encode("utf-8"), None)
+
+
+def check_trim(before, needed, last):
+    """LogError where events before `before` must not be removed from a log that ends at `last`."""
+    if before > min(needed, last):
+        raise LogError(f"events before {before} cannot be removed: those from {min(needed, last)} on are needed; nothing was removed")
+
+
+def judged(events, known, seq):
+    """(a `Stored` for each event, the rows to store from `seq` on), by what is known of ids, which is brought up to date.
+
+    `known` is {id: [number of x, x, number of y, y]}, 0 and None for a part that is not in the log.
+    """
+    results, rows = [], []
+    for event in events:
+        if event.id in known:
+            result, row = _new_part(event, known[event.id], seq + len(rows))
+        else:                               # as `_new_part` would have it, at half the price
+            place, name, x, y, record = seq + len(rows), *event
+            known[name] = [place if x else 0, x or None, place if y else 0, y]
+            result, row = Stored(name, "stored", place), Row(place, name, event.kind, x, y, record)
+        results.append(result)
+        if row:
+            rows.append(row)
+    return results, rows
 
 
 def _new_part(event, known, seq):

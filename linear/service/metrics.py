@@ -29,11 +29,8 @@ class Metrics:
         self.times[path][bisect_left(EDGES, seconds)] += 1
 
     def text(self, gauges):
-        """Prometheus's text format; `gauges` is [(name, help, value)], a name that ends in _total is a counter."""
-        lines = []
-        for name, told, value in gauges:
-            kind = "counter" if name.endswith("_total") else "gauge"
-            lines += [f"# HELP linear_{name} {told}", f"# TYPE linear_{name} {kind}", f"linear_{name} {float(value)!r}"]
+        """Prometheus's text format, with `gauges` as `gauge_lines` takes them."""
+        lines = gauge_lines(gauges)
         lines += ["# HELP linear_requests_total Answers by route and status.", "# TYPE linear_requests_total counter"]
         lines += [f'linear_requests_total{{route="{path}",status="{status}"}} {n}' for (path, status), n in sorted(self.requests.items())]
         lines += ["# HELP linear_request_seconds Time to answer.", "# TYPE linear_request_seconds histogram"]
@@ -45,6 +42,20 @@ class Metrics:
             lines += [f'linear_request_seconds_sum{{route="{path}"}} {self.seconds[path]!r}',
                       f'linear_request_seconds_count{{route="{path}"}} {seen}']
         return "\n".join(lines) + "\n"
+
+
+def gauge_lines(gauges):
+    """Lines of Prometheus's text format for [(name, help, value)]; a name that ends in _total is a counter, None is not known.
+
+    >>> gauge_lines([("weights", "Features with a weight.", 7), ("stored_total", "Events in the log.", None)])
+    ['# HELP linear_weights Features with a weight.', '# TYPE linear_weights gauge', 'linear_weights 7.0']
+    """
+    lines = []
+    for name, told, value in gauges:
+        if value is not None:
+            kind = "counter" if name.endswith("_total") else "gauge"
+            lines += [f"# HELP linear_{name} {told}", f"# TYPE linear_{name} {kind}", f"linear_{name} {float(value)!r}"]
+    return lines
 
 
 def quantile(counts, share):

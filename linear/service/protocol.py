@@ -1,7 +1,7 @@
 """HTTP as uvicorn speaks it, with limits of its own, and a shorter way for the two requests that come most.
 
-uvicorn makes a task for each request, and messages between that and the connection: two thirds of what a prediction costs. A route
-with `at_once` needs neither where all is ordinary: its answer is written as soon as the body is there. Anything else goes uvicorn's way.
+uvicorn makes a task for each request, and messages between that and the connection: half of what a prediction costs. A route with
+`at_once` needs neither where all is ordinary: its answer is written as soon as the body is there. Anything else goes uvicorn's way.
 """
 import asyncio
 import time
@@ -95,10 +95,10 @@ def protocol(endpoints):
 
         def _is_ordinary(self, route):
             """Whether this request can take the short way: the connection is free, and the head asks for nothing special."""
-            headers = dict(self.headers)
-            return (self.parser.get_method() == b"POST" and (self.cycle is None or self.cycle.response_complete) and not self.pipeline
+            headers, parser = dict(self.headers), self.parser
+            return (parser.get_method() == b"POST" and (self.cycle is None or self.cycle.response_complete) and not self.pipeline
                     and b"content-length" in headers and not refused_head(headers, route.limit) and not self.expect_100_continue
-                    and self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive() and not self.parser.should_upgrade()
+                    and parser.get_http_version() == "1.1" and parser.should_keep_alive() and not parser.should_upgrade()
                     and len(self.connections) < CONNECTIONS and not self.flow.write_paused)
 
         def _answer_later(self, endpoint, future, told):
@@ -115,8 +115,8 @@ def protocol(endpoints):
             body = as_bytes(answer)
             kind = endpoint.route.type if status == 200 else b"application/json"
             lines = [STATUS_LINES[status], *[b"%s: %s\r\n" % pair for pair in (*self.server_state.default_headers, *headers)],
-                     b"content-type: %s\r\ncontent-length: %d\r\n" % (kind, len(body)), b"" if keep_alive else b"connection: close\r\n",
-                     b"\r\n", body]
+                     b"content-type: %s\r\ncontent-length: %d\r\n" % (kind, len(body)),
+                     b"" if keep_alive else b"connection: close\r\n", b"\r\n", body]
             self.transport.write(b"".join(lines))
             endpoint.count(status, self.started)
             if not keep_alive or headers and CLOSE[0] in headers:

@@ -7,7 +7,7 @@ import json
 import math
 
 from linear.features import expand, fields_of, parse_crosses
-from linear.service.log import COMMAND, SqliteLog
+from linear.service.log import COMMAND
 
 SHOWN = 15                                  # weights
 BLOCK = 200                                 # events that are read at a time
@@ -22,7 +22,7 @@ class Recent:
     """
 
     def __init__(self, directory):
-        self.path = directory.path / "log.db"
+        self.directory = directory
         self.crosses = parse_crosses(directory.options["crosses"])
         self.weights, self.delays = [], []
         self._names, self._log = {}, None
@@ -31,7 +31,7 @@ class Recent:
     def look(self, fold):
         """Look at a snapshot that nobody else reads meanwhile."""
         if self._log is None:
-            self._log = SqliteLog(self.path, readonly=True)
+            self._log = self.directory.log(readonly=True)
         model, last = fold.model, self._log.last()
         largest = model.weights.largest(SHOWN)
         self._names = {key: self._names[key] for key, _ in largest if key in self._names}

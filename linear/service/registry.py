@@ -55,7 +55,7 @@ class Registry:
         return sorted(found, key=lambda name: (int(_NAME.fullmatch(name)[1]), name))
 
     def freeze(self, model, seq, digest, sample):
-        """Keep a model as it is now; returns its name. The margins of `sample`, dictionaries of features, test it when it is loaded."""
+        """Keep a model as it is now; returns its name. The margins of `sample`, dictionaries of features, test it when loaded."""
         name = f"v{seq}-{digest[:8]}"
         final, made = self.folder / name, self.folder / f"{name}.tmp"
         if not final.exists():

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import random
 import threading
 import time
 from concurrent.futures import Future
@@ -17,9 +18,12 @@ from pathlib import Path
 
 from linear.failpoints import reach
 from linear.model_file import make_directory, replace_file
-from linear.service.fold import Fold
-from linear.service.log import LogError, SqliteLog, Tail
+from linear.service import logs
+from linear.service.events import Invalid
+from linear.service.fold import EDITS, Fold
+from linear.service.log import LogError, Tail
 from linear.service.packing import packing
+from linear.service.registry import Registry
 from linear.service.store import StateStore, this_build
 from linear.svm import HingeSVM
 
@@ -29,8 +33,9 @@ except ImportError:                         # Windows: one writer a directory is
     fcntl = None
 
 _log = logging.getLogger("linear.service")
-CHUNK = 250                                 # events between two looks at the clock: one or two milliseconds
+CHUNK, FAR = 250, 10_000                    # events between two looks at the clock: one or two milliseconds; more when far behind
 NAP, IDLE = 0.01, 0.2                       # seconds: after a few events; where there are none
+PAUSE = 0.05, 0.5                           # seconds between two attempts to read from a broker that is away, by chance
 GROUP = 1000                                # events in one transaction
 WAITING = 20_000                            # events that may wait for the writer; more are told to come later
 COMMIT_EVENTS, COMMIT_SECONDS, COMMIT_SHARE = 50_000, 5.0, 5     # so often, and at most 1/5 of the time
@@ -47,7 +52,9 @@ class DirectoryError(RuntimeError):
 
 
 class Directory:
-    """A service's directory: options.json, lock, log.db and state/. Creating one takes the lock, `close` gives it back.
+    """A service's directory: options.json, lock, state/, and log.db or `log`, the address of a log elsewhere.
+
+    Creating one takes the lock, `close` gives it back.
 
     >>> import tempfile
     >>> with Directory(tempfile.mkdtemp(), {"crosses": "user*tags"}) as directory:
@@ -55,7 +62,7 @@ class Directory:
     ((('user', 'tags'),), 'adagrad')
     """
 
-    def __init__(self, path, options=None):
+    def __init__(self, path, options=None, log=None):
         self.path = Path(path)
         if options is not None:
             make_directory(self.path)
@@ -64,21 +71,21 @@ class Directory:
         self._lock = open(self.path / "lock", "a+")
         try:
             self._take_lock()
+            self._settle_log(log)
             self.options = self._settled(options)
         except BaseException:
             self._lock.close()
             raise
 
     def log(self, readonly=False):
-        """The event log; another object for each thread."""
-        return SqliteLog(self.path / "log.db", readonly, packing(self.options))
-
-    def tail(self):
-        """The event log for its learner."""
-        return Tail(self.path / "log.db", packing(self.options))
+        """The event log; another object for each thread, one of them writes."""
+        return logs.beside(self.path) if readonly else logs.opened(self.path, packing(self.options))
 
     def store(self):
         return StateStore(self.path / "state")
+
+    def registry(self):
+        return Registry(self.path / "models")
 
     def close(self):
         self._lock.close()
@@ -100,6 +107,17 @@ class Directory:
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
+
+    def _settle_log(self, asked):
+        """Where the log is, is stored on the first start, and what is asked for later must equal that."""
+        stored = logs.address_of(self.path)
+        if asked and logs.checked(asked) != stored:
+            if (self.path / "options.json").exists():
+                raise DirectoryError(f"{self.path} has its log at {logs.shown(stored)}, now {logs.shown(asked)} is asked for; leave --log "
+                                     "out, or take a new directory. If that very log has moved, write its new address into "
+                                     f"{self.path / 'log'}")
+            (self.path / "log.tmp").touch(0o600)                # an address may hold a password
+            replace_file(self.path / "log", asked.encode())
 
     def _settled(self, options):
         """The stored options, which those given must equal; on the first start, those given are stored."""
@@ -133,6 +151,24 @@ def _size(item):
     return len(events) if isinstance(events, list) else 1
 
 
+def checked_state(log, store, options):
+    """The newest state, or a new one, which the log goes on from; LogError where it does not, StateError where none can be loaded."""
+    fold, first, last = store.load(log.id), log.first(), log.last()
+    if fold and store.build != this_build():
+        _log.warning("the state was made by %s, this is %s: what is learned from here may differ in the last bits from what a replay "
+                     "gives", store.build, this_build())
+    if fold is None:
+        if first > 1:
+            raise LogError(f"the log begins at event {first} and there is no state for what came before")
+        fold = Fold(options)
+    if fold.position > last:
+        raise LogError(f"the state is ahead of the log: it has learned event {fold.position}, the log ends at {last}. An older log was "
+                       "put back; put back the state that belongs to it, or move the states away to learn the log anew")
+    if first > fold.position + 1:
+        raise LogError(f"a gap: the state ends at event {fold.position}, the log begins at {first}")
+    return fold
+
+
 def settle(answers):
     """Set futures: [(future, result, exception), ...]."""
     for future, result, error in answers:
@@ -156,29 +192,17 @@ class Runner:
         self.stored = 0                     # the last event that is on disk
         self._waiting, self._queued, self._door = queue.SimpleQueue(), 0, threading.Lock()
         self._more, self._published = threading.Event(), threading.Condition()
-        self._stopping = False
+        self._stopping = self._away = False
         self._commit, self._commit_took = None, 0.0          # the thread that writes a state; seconds that the last one took
 
     def start(self):
         """Load the newest state, check it against the log, and start to learn. Raises LogError or StateError."""
-        self._log, self._store = self.directory.tail(), self.directory.store()
+        self._writing = self.directory.log()                   # first, for it makes what is not there
+        self._log, self._store = Tail(self.directory.log(readonly=True)), self.directory.store()
         self._store.clean()
-        self._fold = self._store.load(self._log.id)
-        first, self.stored = self._log.first(), self._log.last()
-        if self._fold and self._store.build != this_build():
-            _log.warning("the state was made by %s, this is %s: what is learned from here may differ in the last bits from what a "
-                         "replay gives", self._store.build, this_build())
-        if self._fold is None:
-            if first > 1:
-                raise LogError(f"the log begins at event {first} and there is no state for what came before")
-            self._fold = Fold(self.directory.options)
-        position = self._fold.position
-        if position > self.stored:
-            raise LogError(f"the state is ahead of the log: it has learned event {position}, the log ends at {self.stored}. An older log "
-                           "was put back; put back the state that belongs to it, or move the states away to learn the log anew")
-        if first > position + 1:
-            raise LogError(f"a gap: the state ends at event {position}, the log begins at {first}")
-        self.committed, self.committed_at = position, time.monotonic()
+        self._fold = checked_state(self._log, self._store, self.directory.options)
+        self.stored = self._log.last()
+        self.committed, self.committed_at = self._fold.position, time.monotonic()
         self._publish()
         self._threads = [threading.Thread(target=self._guarded, args=(work,), name=work.__name__.strip("_"), daemon=True)
                          for work in (self._write, self._learn)]
@@ -215,6 +239,7 @@ class Runner:
             thread.join()
         if self._commit:
             self._commit.join()
+        self._writing.close()               # the last one, so that SQLite leaves one file behind
         self.directory.close()
 
     def _wait_in_line(self, what, size, future):
@@ -240,16 +265,23 @@ class Runner:
     # ---------------------------------------------------------------- the writer
 
     def _write(self):
-        log = self.directory.log()
-        while (first := self._next(log)) is not None:
-            group, item, count = [first], first, _size(first)
-            while count < GROUP and not self._waiting.empty() and (item := self._waiting.get()) is not None:
-                group.append(item)
-                count += _size(item)
-            self._store_group(log, group)
-            if item is None:
-                break
-        log.close()
+        log = self._writing
+        try:
+            while (first := self._next(log)) is not None:
+                group, item, count = [first], first, _size(first)
+                while count < GROUP and not self._waiting.empty() and (item := self._waiting.get()) is not None:
+                    group.append(item)
+                    count += _size(item)
+                self._store_group(log, group)
+                if item is None:
+                    break
+        except LogError as error:           # this writer may not go on: what waits is refused, and nothing comes behind it
+            with self._door:
+                self.failure = error
+            while not self._waiting.empty():
+                if item := self._waiting.get():
+                    self.settle([(item[1], None, OSError(str(error)))])
+            raise
 
     def _next(self, log):
         """What waits first. While the disk refuses, it is tried each second, so that it need not be sent something to be ready."""
@@ -273,19 +305,25 @@ class Runner:
             for order, _ in group:
                 if isinstance(order, list):
                     results.append([next(stored) for _ in order])
+                elif order["command"] in EDITS and log.first() > 1:
+                    results.append(Invalid(f"{order['command']} has all of the log learned again, which begins at event {log.first()} "
+                                           "since it was trimmed", "command"))
                 else:
                     results.append(log.command(json.dumps(order)))
                     self._log.add(log.newest)
             self.stored = log.last()
-        except OSError as error:            # the disk is full, or worse: nobody gets an acknowledgement
+        except (OSError, LogError) as error:                    # the disk is full, or worse: nobody gets an acknowledgement
             if not self.refusing:
                 _log.warning("no events are stored: %s", error)
             self.refusing = str(error)
-            self.settle([(future, None, error) for _, future in group])
+            self.settle([(future, None, OSError(str(error))) for _, future in group])
+            if isinstance(error, LogError):
+                raise                       # this writer may not go on
         else:
             self.refusing = None
             self._more.set()
-            self.settle([(future, result, None) for (_, future), result in zip(group, results)])
+            self.settle([(future, None, result) if isinstance(result, Invalid) else (future, result, None)
+                         for (_, future), result in zip(group, results)])
         finally:
             with self._door:
                 self._queued -= sum(map(_size, group))
@@ -296,7 +334,7 @@ class Runner:
         log = self._log
         while True:
             self._more.clear()
-            taken = self._fold.advance(log, CHUNK)
+            taken = self._advanced()
             if taken:
                 reach("learner.chunk")
             wait = self._next_publish - time.monotonic()
@@ -319,6 +357,20 @@ class Runner:
         if self._fold.position > self.committed or not self._store.files():
             self._write_state(self._fold)
         log.close()
+
+    def _advanced(self):
+        """How many events were learned; none, after a pause, where the log's broker is away: it is asked again and again."""
+        try:
+            taken = self._fold.advance(self._log, CHUNK if self.stored - self._fold.position < FAR else 4 * CHUNK)
+        except OSError as error:
+            if not self._away:
+                _log.warning("no events are read: %s", error)
+            self._away, self.alarm = True, f"no events are read: {error}"
+            time.sleep(random.uniform(*PAUSE))
+            return 0
+        if self._away:
+            self._away, self.alarm = False, None
+        return taken
 
     def _publish(self):
         started = time.monotonic()

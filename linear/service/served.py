@@ -44,7 +44,8 @@ class Served:
 
     def told(self):
         """{model: {labelled, zero_one}} of the models that gave predictions whose labels came."""
-        return {model: {"labelled": labelled, "zero_one": mistakes / labelled} for model, (labelled, mistakes) in self._scores.items()}
+        return {model: {"labelled": labelled, "zero_one": mistakes / labelled}
+                for model, (labelled, mistakes) in self._scores.items()}
 
 
 def share_of(name):

@@ -13,20 +13,23 @@ import uvicorn
 from linear.command import UserError
 from linear.service.dashboard import routes
 from linear.service.fold import Fold
+from linear.service.following import Followed, follower
 from linear.service.guard import Guard, is_loopback, read_tokens
 from linear.service.http import Service, application
 from linear.service.log import Row
 from linear.service.protocol import CONNECTIONS, protocol
+from linear.service.replica import Replica, ReplicaStream
 from linear.service.runner import Directory, Runner
 from linear.service.stream import Stream
 
 SWITCH_SECONDS = 0.0002                     # how long another thread may hold the interpreter while a request waits
 END_SECONDS = 10                            # for requests that are being answered when it is to end
+SERVING, FOLLOWING = "serving {dir} at {url}; {seq} of {stored} events learned", "following {dir} at {url}; it is at event {seq}"
 _log = logging.getLogger("linear.service")
 
 
 def serve(args, options):
-    """Serve until SIGTERM or SIGINT; returns the exit code: 0, or 1 where learning has failed, to be started again."""
+    """Serve until SIGTERM or SIGINT; returns the exit code: 0, or 1 where learning or following has failed."""
     _set_up_logging(args.log_json)
     tokens = read_tokens(args.token_file) if args.token_file else ()
     if not tokens and not is_loopback(args.host):
@@ -34,17 +37,15 @@ def serve(args, options):
                         "at 127.0.0.1")
     rate = args.rate if args.rate is not None else 0.0 if is_loopback(args.host) else 1000.0
     names = () if tokens else ("localhost", "127.0.0.1", "[::1]", args.host)
-    try:
-        directory = Directory(args.dir, options)
-    except ValueError as error:
-        raise UserError(error) from None
+    directory, new_runner, new_service, new_stream = _parts(args, options)
     with directory, closing(_listening(args.host, args.port)) as listener:
-        _compile(directory.options)
-        runner = Runner(directory, lambda error: server.fail(error))
+        compiled(directory.options)
+        runner = new_runner(directory, lambda error: server.fail(error))
         url = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{listener.getsockname()[1]}"
-        service = Service(runner, Guard(tokens, rate, names))
-        stream = Stream(service)
-        server = _Server(service, stream, url, configured(application(service, routes(service, stream))))
+        service = new_service(runner, Guard(tokens, rate, names))
+        stream = new_stream(service)
+        greeting = FOLLOWING if args.follow else SERVING
+        server = _Server(service, stream, url, greeting, configured(application(service, routes(service, stream))))
         runner.start()
         service.start_shadow()
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -56,6 +57,16 @@ def serve(args, options):
         return 1 if runner.failure else 0
 
 
+def _parts(args, options):
+    """(directory, what makes a runner of it, a service of that, a stream of that) of a service that learns, or of a replica."""
+    if args.follow:
+        return Followed(args.follow, args.follow_log), follower, Replica, ReplicaStream
+    try:
+        return Directory(args.dir, options, args.log), Runner, Service, Stream
+    except ValueError as error:
+        raise UserError(error) from None
+
+
 def configured(app):
     """uvicorn's configuration."""
     return uvicorn.Config(app, http=protocol(app.at_once), lifespan="off", access_log=False, log_config=None, log_level="error", server_header=False,
@@ -65,9 +76,9 @@ def configured(app):
 class _Server(uvicorn.Server):
     """uvicorn's, which says when it is ready, and ends when learning has failed."""
 
-    def __init__(self, service, stream, url, config):
+    def __init__(self, service, stream, url, greeting, config):
         super().__init__(config)
-        self.service, self.stream, self.url = service, stream, url
+        self.service, self.stream, self.url, self.greeting = service, stream, url, greeting
 
     async def startup(self, sockets=None):
         self.stream.start()
@@ -75,7 +86,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         runner = self.service.runner
         told = {"url": self.url, "dir": str(runner.directory.path), "seq": runner.snapshot.position, "stored": runner.stored}
-        print("serving {dir} at {url}; {seq} of {stored} events learned".format(**told), flush=True)
+        print(self.greeting.format(**told), flush=True)
         _log.info("ready", extra=told)
 
     async def shutdown(self, sockets=None):
@@ -125,6 +136,6 @@ def _listening(host, port):
         raise UserError(f"cannot listen at {host}:{port}: {error}; take another --port, or 0 for any that is free") from None
 
 
-def _compile(options):
+def compiled(options):
     """Have the loops compiled, or read from their cache, before anybody waits for them."""
     Fold(options).apply([Row(1, "", "xy", b'{"a":"b"}', 1)])

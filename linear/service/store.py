@@ -84,6 +84,11 @@ class StateStore:
         found = [path for path in self.folder.glob("state-*") if _NAME.fullmatch(path.name)]
         return sorted(found, key=lambda path: path.name, reverse=True)
 
+    @staticmethod
+    def position(path):
+        """The position of a state file, by its name."""
+        return int(_NAME.fullmatch(path.name)[1])
+
     def clean(self):
         """Remove what a killed process left half-written; only the one that holds the directory's lock may."""
         for path in self.folder.glob("*.tmp"):

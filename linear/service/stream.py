@@ -1,7 +1,7 @@
 """The numbers of the service once a second, as server-sent events: the last ten minutes first, then each second's.
 
     event: history    {"boot": .., "samples": {"time": [..], "accuracy": [..], ...}}     what the client has not seen yet
-    event: now        {"sample": {..}, "texts": {..}, "weights": [[name, weight, known], ..], "marks": [[seq, detector], ..]}
+    event: now        {"sample": {..}, "texts": {..}, "weights": [[name, weight, known], ..], "marks": [[seq, detector], ..], ..}
 
 Each client has room for one message, and a newer one takes the place of one that still waits: a browser that reads slowly, or
 not at all, costs nothing. `id:` is `boot-number`; one that comes back with it gets what it has missed.
@@ -13,6 +13,7 @@ import secrets
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from linear.service.recent import Recent
 from linear.service.vitals import Sample, plural, texts
@@ -54,14 +55,15 @@ class Stream:
         delays = [self.recent.delay(share) for share in (0.5, 0.95)]
         told["delay"], told["delay_p95"] = ["–" if delay is None else plural(delay, "event") for delay in delays]
         return {"sample": _charted(sample), "texts": told, "weights": self.recent.weights,
-                "marks": self.service.runner.snapshot.marks}
+                "marks": self.service.runner.snapshot.marks, "phase": "" if sample.seq else "empty"}
 
     async def look(self):
         """Have the weights and labels looked at, unless that is going on, or was just done."""
         if not self._looking.locked() and time.monotonic() > self._looked + PERIOD:
             async with self._looking:
                 snapshot = self.service.runner.snapshot.copy()      # predictions are made from it by this thread meanwhile
-                await asyncio.get_running_loop().run_in_executor(self._pool, self.recent.look, snapshot)
+                with suppress(OSError):     # the log's broker is away: what was seen stays
+                    await asyncio.get_running_loop().run_in_executor(self._pool, self.recent.look, snapshot)
                 self._looked = time.monotonic()
 
     async def __call__(self, scope, receive, send):

@@ -18,7 +18,7 @@ class Sample(NamedTuple):
     """The service at one moment; what is counted is counted since its start, or since the log's."""
     time: float                 # seconds since 1970, by a clock that never steps back while the service runs
     seq: int
-    stored: int
+    stored: int | None          # None where it is not known, as on a replica
     learned: int
     examples: int               # events with features, labelled or not
     accuracy: float | None      # progressive, of all
@@ -26,7 +26,7 @@ class Sample(NamedTuple):
     hinge: float | None
     hinge_recent: float | None
     waits: tuple                # how many predictions took how long, by metrics.EDGES
-    rate: float = 0.0           # events stored a second
+    rate: float | None = 0.0    # events stored a second
 
     CHARTED = ("time", "seq", "accuracy", "accuracy_recent", "hinge", "hinge_recent", "rate")
 
@@ -42,7 +42,9 @@ class Sample(NamedTuple):
 
 
 def per_second(now, before, name):
-    """How fast a number has risen between two samples; 0 where there is no earlier one, or it fell."""
+    """How fast a number has risen between two samples; 0 where there is no earlier one, or it fell; None where it is not known."""
+    if getattr(now, name) is None:
+        return None
     if before is None or now.time <= before.time:
         return 0.0
     return max(0.0, (getattr(now, name) - getattr(before, name)) / (now.time - before.time))
@@ -58,8 +60,8 @@ def texts(service, now, lately, minute):
     return {
         "accuracy": percent(now.accuracy), "accuracy_recent": percent(now.accuracy_recent),
         "hinge": decimals(now.hinge), "hinge_recent": decimals(now.hinge_recent),
-        "rate": f"{now.rate:,.0f}", "learn_rate": f"{per_second(now, lately, 'learned'):,.0f}",
-        "stored": f"{now.stored:,}", "learned": f"{now.learned:,}", "seq": f"{now.seq:,}",
+        "rate": whole(now.rate), "learn_rate": whole(per_second(now, lately, "learned")),
+        "stored": whole(now.stored), "learned": f"{now.learned:,}", "seq": f"{now.seq:,}",
         "lag": plural(lag, "event"), "durable_lag": plural(durable_lag, "event"),
         "p50": seconds(quantile(waits, 0.5)), "p99": seconds(quantile(waits, 0.99)), "predictions": f"{sum(now.waits):,}",
         "label_rate": percent((now.learned - minute.learned) / examples if examples > 0 else None),
@@ -89,12 +91,20 @@ def decimals(number):
     return NONE if number is None else f"{number:.3f}"
 
 
+def whole(number):
+    """
+    >>> whole(1234.5), whole(None)
+    ('1,234', '–')
+    """
+    return NONE if number is None else f"{number:,.0f}"
+
+
 def plural(count, noun):
     """
-    >>> plural(1, "event"), plural(2000, "event")
-    ('1 event', '2,000 events')
+    >>> plural(1, "event"), plural(2000, "event"), plural(None, "event")
+    ('1 event', '2,000 events', '–')
     """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return NONE if count is None else f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def seconds(duration):

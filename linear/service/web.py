@@ -15,8 +15,8 @@ from linear.service.runner import Busy
 BODY, BATCH_BODY = 64 << 10, 1 << 20        # bytes
 THROWN_AWAY = 1 << 20                       # bytes that are read of a body beyond what is taken of it
 SLOW_BODY = 10.0                            # seconds in which a body must have come
-CODES = {400: "invalid", 401: "no_token", 403: "forbidden", 404: "not_found", 405: "wrong_method", 408: "slow_body", 409: "conflict",
-         413: "too_large", 415: "wrong_type", 429: "too_many_requests", 500: "internal", 503: "unavailable"}
+CODES = {400: "invalid", 401: "no_token", 403: "forbidden", 404: "not_found", 405: "wrong_method", 408: "slow_body",
+         409: "conflict", 413: "too_large", 415: "wrong_type", 429: "too_many_requests", 500: "internal", 503: "unavailable"}
 CLOSE = [(b"connection", b"close")]         # what is still on its way is not waited for
 JSON, TEXT = b"application/json", b"text/plain; version=0.0.4; charset=utf-8"
 

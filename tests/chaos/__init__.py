@@ -11,6 +11,7 @@
     faults.py      two writers, a clock that jumps, a learner that dies, numbers that are not finite
     malformed.py   malformed requests
     slow.py        slow clients
+    broker.py      a Redis that keeps the log, killed and started again, or back with older data
 
 Each scenario is a function that returns its figures as a dictionary and raises AssertionError where a promise is broken.
 It needs fork and resource limits, so a POSIX system; the disk scenarios need Linux (prlimit).

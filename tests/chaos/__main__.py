@@ -16,13 +16,13 @@ import traceback
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.chaos import disk, faults, kills, malformed, power, slow
+from tests.chaos import broker, disk, faults, kills, malformed, power, slow
 from tests.chaos.nursery import Nursery
 
 LIMITS = """\
 kill -9 leaves the system's memory whole, so power loss is another matter: for our own state files it is tested by a model of the
 disk, not by pulling a plug; for the log we rely on SQLite's promise (WAL, synchronous = FULL) and on disks that do not lie about
-a flush. Not claimed, since nothing here tests it: network file systems, and disks that return other bytes than were written
+a flush; the same for Redis with appendfsync always. Not claimed, since nothing here tests it: network file systems, and disks that return other bytes than were written
 to SQLite. Equal states are states of one build of the program, NumPy and numba, on one family of processors.
 """
 
@@ -44,6 +44,8 @@ def scenarios(nursery, folder, args):
         "all states damaged": (faults.all_damaged, nursery, folder / "all"),
         "malformed requests": (malformed.malformed, nursery, folder / "malformed", args.requests, args.seed),
         "slow clients": (slow.slow, nursery, folder / "slow", 10.0),
+        "broker restarts": (broker.restarts, nursery, folder / "broker", args.restarts, args.restarts // 5, args.seed, _each_50th),
+        "lost end of the log": (broker.lost_end, nursery, folder / "lost"),
     }
 
 
@@ -63,7 +65,7 @@ def main(argv):
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="the kill suite's long form", allow_abbrev=False)
     for name, size, text in (("kills", 1000, "kills under load"), ("first-starts", 20, "kills at each place of a first start"),
                              ("files", 10_000, "damaged state files"), ("steps", 200, "times that the disk is full"),
-                             ("races", 100, "races of two writers"), ("requests", 100_000, "malformed requests"),
+                             ("races", 100, "races of two writers"), ("requests", 100_000, "malformed requests"), ("restarts", 50, "restarts of the log's broker"),
                              ("seed", 0, "seed of all that is random")):
         parser.add_argument(f"--{name}", type=int, default=size, metavar="N", help=f"{text} ({size})")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="scenarios to run, such as 'kills' 'clock'; all without")

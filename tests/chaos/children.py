@@ -13,6 +13,7 @@ from linear import failpoints
 from linear.service import log, runner, web
 from linear.service.events import event
 from linear.service.fold import Fold
+from linear.service.logs.redis import RedisLog
 from linear.service.runner import Directory, DirectoryError, Runner
 
 OPTIONS = ["--crosses", "user*tags"]
@@ -29,6 +30,12 @@ def serve(directory, *more, arm="", commit_events=150, torn=False, checkpoint=40
     if fault:
         FAULTS[fault]()
     return main(["serve", "--dir", directory, "--port", "0", *OPTIONS, *more])
+
+
+def follow(directory, *more):
+    """A replica of what is in a directory, on a free port."""
+    from linear.__main__ import main
+    return main(["serve", "--follow", directory, "--port", "0", *more])
 
 
 def learn(directory, events, skew=""):
@@ -97,13 +104,12 @@ def _fsync_fails():
 
 def _acknowledges_in_hope():
     """The last event of each tenth group is acknowledged and not stored."""
-    append, calls = log.SqliteLog.append, itertools.count(1)
-
-    def hopeful(self, events):
-        if next(calls) % 10:
-            return append(self, events)
-        return append(self, events[:-1]) + [log.Stored(events[-1].id, "stored", self.last() + 1)]
-    log.SqliteLog.append = hopeful
+    for kind in log.SqliteLog, RedisLog:
+        def hopeful(self, events, append=kind.append, calls=itertools.count(1)):
+            if next(calls) % 10:
+                return append(self, events)
+            return append(self, events[:-1]) + [log.Stored(events[-1].id, "stored", self.last() + 1)]
+        kind.append = hopeful
 
 
 def _misread(change):
@@ -152,7 +158,7 @@ def main():
 
     import linear.__main__                          # noqa: F401
     from linear.service import serving
-    serving._compile({"crosses": "user*tags"})
+    serving.compiled({"crosses": "user*tags"})
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     living = set()
     for line in sys.stdin:

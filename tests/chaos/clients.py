@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from linear.model_file import read
+from linear.service import logs
 from linear.service.fold import Fold
-from linear.service.log import COMMAND, SqliteLog
+from linear.service.log import COMMAND
 from linear.service.store import StateStore
 
 OPTIONS = {"crosses": "user*tags"}          # as children.py has them on the command line
@@ -197,7 +198,7 @@ class Generations:
         files = store.files()
         if not files:
             return 0
-        log = SqliteLog(self.folder / "log.db", readonly=True)
+        log = logs.opened(self.folder, readonly=True)
         for path in reversed(files):
             found = Fold.of_parts(*read(path))
             assert path.name == f"state-{found.position:019d}", f"{path} holds the state at event {found.position}"
@@ -213,7 +214,7 @@ def judge(nursery, folder, writers):
     """Everything acknowledged stands in the log, once and as it was sent, nothing else does, and the final state is that of an
     uninterrupted run over the same events. Returns figures."""
     folder = Path(folder)
-    log = SqliteLog(folder / "dir" / "log.db", readonly=True)
+    log = logs.opened(folder / "dir", readonly=True)
     rows = log.read(0, 1 << 62)
     state = StateStore(folder / "dir" / "state").load(log.id)
     log.close()

@@ -5,13 +5,16 @@ import sys
 
 import pytest
 
+from tests.brokers import REDIS
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the kill suite needs fork, so a POSIX system")
 if hasattr(os, "fork"):
-    from tests.chaos import disk, faults, kills, malformed, power, slow
+    from tests.chaos import broker, disk, faults, kills, malformed, power, slow
     from tests.chaos.__main__ import main
     from tests.chaos.nursery import Nursery
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: prlimit and /proc")
+redis = pytest.mark.skipif(not REDIS, reason="Debian's redis-server is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +109,20 @@ def test_malformed_requests_change_nothing(nursery, tmp_path):
 @linux
 def test_slow_clients_cost_others_nothing(nursery, tmp_path):
     assert slow.slow(nursery, tmp_path, 1.5, 20)["slow bodies given up with 408"] == 20
+
+
+@redis
+def test_restarts_of_the_broker_lose_nothing(nursery, tmp_path):
+    figures = broker.restarts(nursery, tmp_path, 5, 2)
+    assert figures["kills of the broker"] == 5 and figures["with the learner killed, too"] == 2 and figures["stored"] > 400
+
+
+@redis
+def test_a_promise_broken_at_a_broker_is_found(nursery, tmp_path):
+    with pytest.raises(AssertionError, match="[1-9][0-9]* acknowledged events are lost"):
+        broker.restarts(nursery, tmp_path, 1, 0, fault="acknowledges in hope")
+
+
+@redis
+def test_a_broker_that_has_lost_events_is_not_gone_on_with(nursery, tmp_path):
+    assert broker.lost_end(nursery, tmp_path)["stored"] > 500

@@ -276,6 +276,15 @@ def test_one_line_with_very_many_features():
     assert same(model, reference) and len(model.weights) == 400 * 401 // 2 + 400 + 1
 
 
+def test_a_block_that_just_fills_its_room():
+    for count in range(1, 33):
+        text = b"".join(b"%d |u %s\n" % (i % 3 and 1 or -1, b" ".join(b"f%d" % (i * j % 50) for j in range(count))) for i in range(99))
+        fast, slow = both()
+        fast = fast.copy()                                   # begins with room for 64, the constant's included
+        fast.learn_lines(text), slow.learn_lines(text)
+        assert {key: fast.weights[key] for key in slow.weights} == dict(slow.weights)
+
+
 @pytest.mark.parametrize("crosses, loops", [
     ((), True), (["-q ut", "a*b", "a*a", "a*b*c", "-q abc"], True), (["-q ::", "a*b*a", "-q u:t"], True), (["-q \u00e9t"], True),
     (["a*b*c*d"], False),

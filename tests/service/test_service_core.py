@@ -214,7 +214,10 @@ def test_parts_that_wait_too_long(monkeypatch):
     assert fold.counts.expired == 1 and fold.counts.learned == 0 and not fold.pending
     fold.apply([Row(9, "g", "y", b"", 1)], late={"g": (3, b'{"u":"c"}')})
     fold.apply([Row(10, "h", "y", b"", 1)], late={"h": (5, b'{"u":"c"}')})
-    assert fold.counts.expired == 2 and fold.counts.late == fold.counts.learned == 1 and EXPIRE == 1_000_000
+    assert fold.counts.expired == 1 and fold.counts.late == fold.counts.learned == 1 and EXPIRE == 1_000_000
+    assert fold.pending == {"g": (9, 1)}    # as if its features had never come
+    fold.apply([Row(i, f"i{i}", "x", b'{"u":"b"}', None) for i in range(11, 16)])
+    assert fold.counts.expired == 2 and not fold.pending
 
 
 def test_missing_events_stop_the_learner(log):

@@ -10,7 +10,7 @@ from linear import HingeSVM
 from linear.service.challenger import BLOCK, CONTEST, RAISE, SWAP, Challenger
 from linear.service.events import Invalid, event
 from linear.service.fold import Fold
-from linear.service.http import checked_order
+from linear.service.handlers import checked_order
 from linear.service.log import SqliteLog
 from linear.service.store import StateStore
 

@@ -13,7 +13,6 @@ import uvicorn
 from linear import HingeSVM
 from linear.service import events as checks
 from linear.service import guard as guards
-from linear.service import http as service_http
 from linear.service import web
 from linear.service.fold import Fold
 from linear.service.guard import Guard, TokenError, new_token, read_tokens
@@ -22,7 +21,7 @@ from linear.service.openapi import SCHEMAS, described
 from linear.service.registry import Registry
 from linear.service.runner import Directory, Runner
 from linear.service.served import share_of
-from linear.service.serving import configured
+from linear.service.serving import compiled, configured
 
 OPTIONS = {"crosses": "user*tags"}
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
@@ -30,8 +29,9 @@ LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 @contextmanager
 def served(path, options=OPTIONS, guard=None):
-    """(service, port) of a service that runs in this process."""
+    """(service, port) of a service that runs in this process, its loops compiled before anybody waits for them."""
     runner = Runner(Directory(path, options))
+    compiled(runner.directory.options)
     runner.start()
     service = Service(runner, guard or Guard(hosts=LOCAL))
     service.start_shadow()
@@ -240,8 +240,8 @@ def test_too_much_waiting_and_a_full_disk_are_503(running, monkeypatch):
 
 
 def test_when_learning_fails_it_says_so_and_goes_on_answering(tmp_path, monkeypatch):
-    monkeypatch.setattr("linear.service.fold.Fold.apply", lambda *_: 1 / 0)
     with served(tmp_path / "dir") as (service, port):
+        monkeypatch.setattr("linear.service.fold.Fold.apply", lambda *_: 1 / 0)
         post(port, "/v1/events", some(1)[0])
         until = time.monotonic() + 20
         while ask(port, "GET", "/readyz")[0] == 200:
@@ -479,9 +479,15 @@ def test_metrics_are_prometheus_text(running):
 def test_readiness_has_a_limit_of_lag(running, monkeypatch):
     service, port = running
     assert ask(port, "GET", "/readyz")[:2] == (200, {"status": "ready", "seq": 0})
-    monkeypatch.setattr(service_http, "MOST_LAG", -1)
+    monkeypatch.setattr("linear.service.handlers.MOST_LAG", -1)
     status, answer, headers = ask(port, "GET", "/readyz")
     assert status == 503 and "wait to be learned" in answer["error"]["message"] and headers["retry-after"] == "1"
+
+
+def test_a_clean_end_leaves_one_log_file(tmp_path):
+    with served(tmp_path / "dir") as (_, port):
+        post(port, "/v1/events:batch", {"events": some(30)})
+    assert sorted(path.name for path in (tmp_path / "dir").glob("log.db*")) == ["log.db"]
 
 
 def test_the_runner_of_a_service_still_answers_threads(running):

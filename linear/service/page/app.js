@@ -71,7 +71,7 @@ function show(now) {
     const text = now.texts[node.dataset.text];
     if (node.textContent !== text) node.textContent = text;
   }
-  document.body.classList.toggle("empty", now.sample.seq === 0);
+  document.body.classList.toggle("empty", now.phase === "empty");
   document.body.classList.toggle("swapped", marks.some(([, name]) => name === SWAP));
   showWeights(now.weights);
   draw();
