@@ -11,6 +11,7 @@ from linear.formats import FORMATS, numbered_lines
 from linear.options import MODEL_OPTIONS, add_features, add_learning, given_options
 from linear.prepare import Prepared
 from linear.replay import LeftOut, table, what_if
+from linear.scale import commands as scale
 from linear.service import commands
 
 PREPARE_OPTIONS = ("buckets", "scale", "ngrams")
@@ -73,6 +74,7 @@ def build_parser():
             _add_output(verb)
         if name == "learn":
             _add_learning(verb)
+            scale.add_options(verb)
         if name in ("learn", "collisions"):
             _add_features(verb)
         options = [option for action in verb._actions for option in action.option_strings]
@@ -128,6 +130,12 @@ def learn(args):
     """The verb `learn`."""
     if args.passes < 1:
         raise UserError(f"--passes {args.passes} is not 1 or more")
+    if args.dask:
+        return _learn_mixed(args)
+    if args.more:
+        raise UserError(f"a second file {args.more[0]!r}; several are for --dask")
+    if args.dask_shards or args.dask_rounds or args.dask_compare:
+        raise UserError("--dask-shards, --dask-rounds and --dask-compare go with --dask")
     if (args.without or args.what_if) and (args.model or args.testonly):
         raise UserError("--without and --what-if learn from the beginning: leave out -i and -t")
     source = _source(args, again=bool(args.without or args.what_if))
@@ -151,6 +159,15 @@ def learn(args):
         rows.append((what, again.first, len(other.weights)))
     source.close()
     return _report(args, model, result, rows, left_out)
+
+
+def _learn_mixed(args):
+    """The verb `learn` with --dask."""
+    args.file = input_path(args)
+    model, result, rows = scale.learn(args, None if os.path.isdir(args.file) and not args.model else _model(args))
+    if args.final:
+        model.save(args.final)
+    return _report(args, model, result, rows)
 
 
 def predict(args):

@@ -77,9 +77,7 @@ class CompiledLearner:
         ints[at.BITS], ints[at.HASH_ALL], ints[at.CONSTANT] = bits or 0, all_, constant
         ints[at.PER_WORD] = 8 // np.dtype(dtype).itemsize
         ints[at.ADAPTIVE], ints[at.NORMALIZED], ints[at.INVARIANT] = adaptive, normalized, invariant
-        ints[at.VALUES] = 1 + len(self.states)
         ints[at.CUTS] = self.states.index("cut") + 1 if "cut" in self.states else 0
-        ints[at.STRIDE] = 1 + (int(ints[at.VALUES]) * np.dtype(dtype).itemsize + 7) // 8
         ints[at.CROSSES] = len(crosses)
         for i, cross in enumerate(crosses):
             ints[at.CROSS + i * at.CROSS_WIDTH:][:len(cross)] = cross
@@ -90,8 +88,19 @@ class CompiledLearner:
         reals[at.SMALLEST], reals[at.LARGEST] = LIMITS[dtype]
         reals[at.LARGEST_MARGIN] = LARGEST_MARGIN[dtype]
         reals[at.LARGEST_STORED] = 3.4e38 if dtype == "float32" else np.inf
-        self.table = None
-        self._allocate(1 << bits if bits else 1 << 10)
+        self._lay_out()
+
+    def count_updates(self):
+        """Of an empty learner whose rule keeps no state: have every weight's updates counted beside it, as the column "updates".
+
+        >>> learner = CompiledLearner("pa")
+        >>> learner.count_updates()
+        >>> learner.learn([(17, 1.0)], y=1), learner.learn([(17, 1.0), (5, 1.0)], y=-1), learner.columns()[1]["updates"]
+        (0.0, 1.0, array('f', [1.0, 2.0]))
+        """
+        self.states.append("updates")
+        self.ints[at.COUNTED] = len(self.states)
+        self._lay_out()
 
     t = property(lambda self: int(self.ints[at.T]))
 
@@ -191,21 +200,37 @@ class CompiledLearner:
         keys = np.array(keys, np.uint64)
         if self.bits:
             keys |= np.uint64(1 << 63)
-        elif len(keys) > FULLEST * 1024:
-            self._allocate(1 << int(len(keys) / FULLEST).bit_length())
-        else:
-            self._allocate(1 << 10)
         stride = int(self.ints[at.STRIDE])
-        block = np.zeros(len(keys) * stride, np.uint64)
-        block[::stride] = keys
+        block = np.zeros((len(keys), stride), np.uint64)
+        block[:, 0] = keys
         words = 8 // np.dtype(self.dtype).itemsize
         for i, name in enumerate(["weight", *self.states]):
-            block.view(self.dtype)[words + i::words * stride] = columns[name]
-        self.table.view(np.uint64)[:] = 0
-        move(block, self.table.view(np.uint64), stride, int(self.ints[at.MASK]))
-        self.ints[at.COUNT], self.ints[at.T] = len(keys), scalars["t"]
+            block.view(self.dtype)[:, words + i] = columns[name]
+        self.set_slots(block)
+        self.set_scalars(scalars)
+
+    def slots(self):
+        """What is stored, as it is stored: a row of uint64 for each full slot, the key first, in the order of the table."""
+        rows = self.table.view(np.uint64).reshape(-1, int(self.ints[at.STRIDE]))
+        return rows[rows[:, 0] != 0]
+
+    def set_slots(self, rows):
+        """Take over what `slots` gave, instead of all that was stored."""
+        self.table = None
+        self._allocate(1 << (self.bits or max(10, int(len(rows) / FULLEST).bit_length())))
+        move(rows.reshape(-1), self.table.view(np.uint64), int(self.ints[at.STRIDE]), int(self.ints[at.MASK]))
+        self.ints[at.COUNT] = len(rows)
+
+    def set_scalars(self, scalars):
+        """Take over what `scalars` gave."""
+        self.ints[at.T] = scalars["t"]
         for name in SCALARS[1:]:
             self.reals[_REALS[name]] = scalars[name]
+
+    def reserve(self, count):
+        """Have room for that many weights more."""
+        while int(self.ints[at.COUNT]) + count > int(self.ints[at.LIMIT]):
+            self._allocate(2 * (int(self.ints[at.MASK]) + 1))
 
     def totals(self):
         """`progress.Totals` of everything learned."""
@@ -311,6 +336,12 @@ class CompiledLearner:
             raise FeatureError(f"margin {reals[at.MARGIN]!r} is beyond {reals[at.LARGEST_MARGIN]:g}: scale the values down or "
                                "lower the learning rate", None)
         return reals[at.MARGIN] if why == at.DONE else None
+
+    def _lay_out(self):
+        self.ints[at.VALUES] = 1 + len(self.states)
+        self.ints[at.STRIDE] = 1 + (int(self.ints[at.VALUES]) * np.dtype(self.dtype).itemsize + 7) // 8
+        self.table = None
+        self._allocate(1 << (self.bits or 10))
 
     def _allocate(self, slots):
         stride, old = int(self.ints[at.STRIDE]), self.table

@@ -65,6 +65,7 @@ def truth(text, p):
 
 @inner
 def is_digit(c):
+    """Whether a byte is a decimal digit."""
     return ZERO <= c <= NINE
 
 

@@ -5,7 +5,7 @@ arrays, and stay there between calls.
 """
 (RULE, LOSS, STRIDE, MASK, COUNT, LIMIT, LEARN, BITS, HASH_ALL, CONSTANT, STOP, STATUS, EXAMPLES, FEATURES, LINES, OUT, ROOM,
  T, MODEL_EXAMPLES, MODEL_FEATURES, ADAPTIVE, NORMALIZED, INVARIANT, CUTS, FIELDS, CROSSES, VALUES, LAST_FEATURES, PER_WORD,
- FORMAT, GIVEN) = range(31)
+ FORMAT, GIVEN, COUNTED) = range(32)
 LINE = 32                       # of each line in a block: start, line number, first feature, features, tag start, tag end
 LINE_WIDTH, BLOCK = 6, 32
 # of each field in a line: hash, letter, first feature, end, and the letter in its features' texts (the blank for bare names)

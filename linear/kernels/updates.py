@@ -82,6 +82,8 @@ def add(table, slots, values, first, last, scale, ints, reals):
     """w_i += scale x_i."""
     for j in range(first, last):
         write(table, slots[j], read(table, slots[j], ints, reals) + scale * values[j], ints, reals)
+        if ints[at.COUNTED]:
+            table[slots[j] + ints[at.COUNTED]] += 1
 
 
 @inner
