@@ -13,7 +13,7 @@ import tinygrad_lite as tg
 from tests.standin.array import ndarray
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-OTHERS = {"browser.py", "common.py", "nonfinite_cases.py", "service_load.py", "streaming_service.py",       # no nets that are trained
+OTHERS = {"browser.py", "common.py", "nonfinite_cases.py", "scale_out.py", "service_load.py", "service_logs.py", "streaming_service.py",       # no nets that are trained
           "charcnn_neighbours.py", "decay_forms.py", "four_gaussians.py", "gd_and_sgd.py", "ngrams_for_unknown_words.py", "replacement.py",
           "saddle.py", "optimizers_on_a_surface.py", "schedules_picture.py", "two_lstms.py", "__init__.py", "__main__.py", "_shared.py"}
 SCRIPTS = [p for folder in ("", "gallery") for p in sorted((EXAMPLES / folder).glob("*.py"))
