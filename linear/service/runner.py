@@ -340,8 +340,8 @@ class Runner:
             wait = self._next_publish - time.monotonic()
             if self._fold.position == self.snapshot.position:
                 wait = IDLE
-            elif wait <= 0:
-                self._publish()
+            elif wait <= 0 or self.stored - self._fold.position < FAR <= self.stored - self.snapshot.position:
+                self._publish()             # due, or what was far behind is not any more
             if 0 < taken < CHUNK:
                 time.sleep(NAP)             # the next ones come together: it costs the same
             elif not taken:
