@@ -60,7 +60,7 @@ def _decoded(line):
         column = len(line[:error.start].decode("utf-8")) + 1
         raise FormatError("the bytes are no valid UTF-8", column) from None
     try:
-        record = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refused,
+        record = json.loads(text, object_pairs_hook=distinct, parse_constant=_refused,
                             parse_int=_integer)
     except json.JSONDecodeError as error:
         raise FormatError(f"not JSON: {error.msg}", error.pos + 1) from None
@@ -76,12 +76,17 @@ def _decoded(line):
     return text, record
 
 
-def _without_duplicates(pairs):
+def distinct(pairs):
+    """The object of the pairs that `json` has read; FeatureError, naming it, for a key that is there twice.
+
+    >>> distinct([("a", 1), ("b", 2)])
+    {'a': 1, 'b': 2}
+    """
     record = dict(pairs)
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
         name = next(name for name in names if names.count(name) > 1)
-        raise FeatureError(f"key {name!r} appears twice in one object", name)
+        raise FeatureError(f"key {shown(name)} appears twice in one object", name)
     return record
 
 

@@ -19,17 +19,12 @@ from linear.kernels.text import BLANK, COLON, EQUAL, FULL, LARGEST, NEWLINE, RET
 OPEN, CLOSE, LIST, LIST_END, QUOTE, COMMA, MINUS, POINT, ZERO, ONE_DIGIT, NINE, SMALL_E = b'{}[]",-.019e'
 LETTER_X, LETTER_Y, LETTER_I, LETTER_D = b"xyid"
 EVENTS, ROWS = (np.frombuffer(word, np.uint8) for word in (b'"events"', b'"rows"'))
-(ONE_EVENT, MANY_EVENTS, MANY_ROWS) = range(3)                         # what a request holds
 QUOTES, SPACES = np.uint64(QUOTE) * ONES, np.uint64(BLANK) * ONES
 # JSON's words as 4 bytes, and the names that Python's words make
 TRUE, FALS, NULL = (np.uint64(int.from_bytes(word, "little")) for word in (b"true", b"fals", b"null"))
 TRUE_NAME, FALSE_NAME = (np.uint64(int.from_bytes(word, "little")) for word in (b"True", b"False"))
 LONGEST = 500                                  # bytes of a field and a name; more, up to 1024 characters, is left to Python
 LONGEST_ID = 128
-# of each event: its id's place in the text, its features' in `compact`, label, record, and their place in the text where Python
-# has to write them anew
-(ID, ID_END, X, X_END, Y, RECORD, RECORD_END, RAW, RAW_END) = range(9)
-ROW = 9
 
 
 @inner
@@ -306,7 +301,7 @@ def event(text, p, what, ints, keys, values, out, real_out, o, compact, c, rows,
     """The event, or the row to be predicted, at p: (behind it, words in `out`, bytes in `compact`, whether it was taken).
     Its numbers stand in rows[row:]."""
     has_id = has_x = False
-    rows[row + Y] = rows[row + X] = rows[row + X_END] = rows[row + RECORD] = rows[row + RECORD_END] = rows[row + RAW_END] = 0
+    rows[row + at.Y] = rows[row + at.TEXT] = rows[row + at.TEXT_END] = rows[row + at.RECORD] = rows[row + at.RECORD_END] = rows[row + at.RAW_END] = 0
     p = skipped(text, p + 1) if text[p] == OPEN else -1
     while p >= 0 and text[p] == QUOTE:
         if is_key(text, p, LETTER_X) and not has_x:
@@ -317,33 +312,33 @@ def event(text, p, what, ints, keys, values, out, real_out, o, compact, c, rows,
             p, count = fields(text, p, ints, keys, values, 0)
             if count < 0 or o + 1 + 3 * ints[at.FIELDS] + 2 * count > ints[at.OUT]:
                 return p, o, c, False
-            rows[row + RECORD] = o
+            rows[row + at.RECORD] = o
             o = write_features(out, real_out, o, ints, keys, values, count)
-            rows[row + RECORD_END], rows[row + X] = o, c
+            rows[row + at.RECORD_END], rows[row + at.TEXT] = o, c
             c, plain = compacted(text, begin, p, compact, c)
-            rows[row + X_END] = c
+            rows[row + at.TEXT_END] = c
             if not plain:
-                rows[row + RAW], rows[row + RAW_END] = begin, p
-        elif is_key(text, p, LETTER_Y) and rows[row + Y] == 0:
+                rows[row + at.RAW], rows[row + at.RAW_END] = begin, p
+        elif is_key(text, p, LETTER_Y) and rows[row + at.Y] == 0:
             p = after(text, p + 3, COLON)
             if p < 0:
                 return p, o, c, False
-            true, q = truth(text, p), p
+            true = truth(text, p)
             if true:
                 p += 4 if true > 0 else 5
             else:
                 true, p = -1 if text[p] == MINUS else 1, p + (text[p] == MINUS) + 1
                 if text[p - 1] != ONE_DIGIT:
                     return p, o, c, False
-            rows[row + Y] = true
+            rows[row + at.Y] = true
         elif text[p + 1] == LETTER_I and text[p + 2] == LETTER_D and text[p + 3] == QUOTE and not has_id:
             p, has_id = after(text, p + 4, COLON), True
             if p < 0 or text[p] != QUOTE:
                 return p, o, c, False
-            rows[row + ID] = p + 1
+            rows[row + at.ID] = p + 1
             p, _ = scan_string(text, p + 1, SEED)
-            rows[row + ID_END] = p
-            if text[p] != QUOTE or not 0 < p - rows[row + ID] <= LONGEST_ID:
+            rows[row + at.ID_END] = p
+            if text[p] != QUOTE or not 0 < p - rows[row + at.ID] <= LONGEST_ID:
                 return p, o, c, False
             p += 1
         else:
@@ -355,7 +350,7 @@ def event(text, p, what, ints, keys, values, out, real_out, o, compact, c, rows,
                 return p, o, c, False
         elif text[p] != CLOSE:
             return p, o, c, False
-    full = has_x and not has_id and rows[row + Y] == 0 if what == MANY_ROWS else has_id and (has_x or rows[row + Y] != 0)
+    full = has_x and not has_id and rows[row + at.Y] == 0 if what == at.MANY_ROWS else has_id and (has_x or rows[row + at.Y] != 0)
     return p + 1, o, c, full and p >= 0 and text[p] == CLOSE
 
 
@@ -376,8 +371,8 @@ def _reader(stamp):
         keys, values = pointer(work), pointer(work[room:].view(np.float64))
         ints[at.ROOM], ints[at.OUT], o, c, count = room, records.size, 0, 0, 0
         p = skipped(text, 0)
-        if what != ONE_EVENT:
-            p, name = after(text, p, OPEN), EVENTS if what == MANY_EVENTS else ROWS
+        if what != at.ONE_EVENT:
+            p, name = after(text, p, OPEN), EVENTS if what == at.MANY_EVENTS else ROWS
             for i in range(len(name)):
                 if p < 0 or text[p + i] != name[i]:
                     return -1
@@ -385,21 +380,21 @@ def _reader(stamp):
             p = after(text, p, LIST) if p >= 0 else p
             if p < 0:
                 return -1
-        while text[p] == OPEN and (count + 1) * ROW <= places.size:
-            p, o, c, taken = event(text, p, what, ints, keys, values, out, real_out, o, compact, c, rows, count * ROW)
+        while text[p] == OPEN and (count + 1) * at.ROW <= places.size:
+            p, o, c, taken = event(text, p, what, ints, keys, values, out, real_out, o, compact, c, rows, count * at.ROW)
             if not taken:
                 return -1
             count += 1
             p = skipped(text, p)
-            if what == ONE_EVENT or text[p] != COMMA:
+            if what == at.ONE_EVENT or text[p] != COMMA:
                 break
             p = skipped(text, p + 1)
             if text[p] != OPEN:
                 return -1
-        if what != ONE_EVENT:
+        if what != at.ONE_EVENT:
             p = after(text, p, LIST_END)
             p = after(text, p, CLOSE) if p >= 0 else p
-        return count if p >= 0 and p + 1 == end and text[p] == 0 and (what != ONE_EVENT or count == 1) else -1
+        return count if p >= 0 and p + 1 == end and text[p] == 0 and (what != at.ONE_EVENT or count == 1) else -1
     return read_events
 
 

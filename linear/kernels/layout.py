@@ -21,6 +21,12 @@ LABEL = 32                      # of each line in a block: label (0: none), impo
 LABEL_WIDTH = 3
 REALS = LABEL + LABEL_WIDTH * BLOCK
 
+(ONE_EVENT, MANY_EVENTS, MANY_ROWS) = range(3)                         # what a request in JSON holds
+# of each event in it: its id's place in the text, its features' in the text without blanks, label, record in words, and the features'
+# place in the text where Python has to write them anew
+(ID, ID_END, TEXT, TEXT_END, Y, RECORD, RECORD_END, RAW, RAW_END) = range(9)
+ROW = 9
+
 RESULT_WIDTH = 8                # of each line put out: margin, prediction, label, weight, base margin, tag start, end, features
 
 (VW, SVMLIGHT, CACHED, NAMES, KEYS, JSON) = range(6)                   # what the bytes are: many examples, or one

@@ -7,6 +7,7 @@ import json
 from typing import NamedTuple
 
 from linear.features import LARGEST, FeatureError, fields_of, shown
+from linear.formats.jsonl import distinct
 
 LONGEST_ID, LONGEST_NAME = 128, 1024        # bytes
 MOST_FEATURES = 4096                        # of one event, before crosses
@@ -49,10 +50,12 @@ def decoded(body):
         raise Invalid(f"nested more than {DEEPEST} levels deep")
     try:
         text = body.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_refused, parse_int=_integer)
+        value = json.loads(text, object_pairs_hook=distinct, parse_constant=_refused, parse_int=_integer)
         if "\\" in text:                    # only an escape can smuggle in half a surrogate pair, which no file can hold
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
+    except FeatureError as error:
+        raise Invalid(str(error), error.field) from None
     except UnicodeError:
         raise Invalid("the body is no valid UTF-8") from None
     except json.JSONDecodeError as error:
@@ -131,15 +134,6 @@ def label(y, where="y"):
     if y is True or y is False or isinstance(y, (int, float)) and y in (-1, 1):
         return 1 if y > 0 else -1
     raise Invalid(f"label {shown(y)} is not -1, 1, false or true", where)
-
-
-def _distinct(pairs):
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Invalid(f"key {shown(twice)} appears twice in one object", twice)
-    return value
 
 
 def _refused(constant):

@@ -19,7 +19,6 @@ import numpy as np
 from linear.failpoints import reach
 from linear.features import FeatureError, fields_of
 from linear.formats import Example
-from linear.progress import Totals
 from linear.service.challenger import ALERT, BLOCK, CHALLENGER, SWAP, Challenger, changed, taking_over
 from linear.service.drift import Adwin, PageHinkley
 from linear.service.log import COMMAND, LogError

@@ -116,10 +116,6 @@ class Service:
             if event.y and stored.status == "stored":
                 self.served.judge(event.id, event.y)
 
-    async def append(self, events):
-        """`stored`, awaited."""
-        return await self.stored(events)
-
     async def learned(self, seq):
         """Wait until event `seq` is in what is published; whether it is."""
         until = time.monotonic() + LEARN_WAIT
@@ -134,8 +130,8 @@ class Service:
         wanted = self.runner.snapshot.position
         async with self._digesting:
             if self._digested is None or self._digested[0].position < wanted:
-                fold = self.runner.snapshot     # a copy is hashed, since predictions may make a snapshot's table larger
-                self._digested = fold, await self.elsewhere(lambda: fold.copy().digest())
+                fold = self.runner.snapshot     # which nothing changes: a prediction uses no more than its working arrays
+                self._digested = fold, await self.elsewhere(fold.digest)
             return self._digested
 
     def lag(self):

@@ -65,7 +65,7 @@ def protocol(endpoints):
         def on_headers_complete(self):
             self.in_head = False
             self._arrived()
-            endpoint = at_once.get(self.url)
+            endpoint, self.head = at_once.get(self.url), dict(self.headers)
             if endpoint and self._is_ordinary(endpoint.route):
                 self.endpoint, self.parts, self.started = endpoint, [], time.perf_counter()
             else:
@@ -83,7 +83,7 @@ def protocol(endpoints):
             self._arrived()
             endpoint, self.endpoint = self.endpoint, None
             try:
-                endpoint.service.guard.admit(endpoint.route.role, self.scope, dict(self.headers))
+                endpoint.service.guard.admit(endpoint.route.role, self.scope, self.head)
                 answer = endpoint.route.at_once(endpoint.service, b"".join(self.parts))
             except Exception as error:
                 return self._answer(endpoint, *endpoint.refusal(error))
@@ -95,9 +95,9 @@ def protocol(endpoints):
 
         def _is_ordinary(self, route):
             """Whether this request can take the short way: the connection is free, and the head asks for nothing special."""
-            headers, parser = dict(self.headers), self.parser
+            head, parser = self.head, self.parser
             return (parser.get_method() == b"POST" and (self.cycle is None or self.cycle.response_complete) and not self.pipeline
-                    and b"content-length" in headers and not refused_head(headers, route.limit) and not self.expect_100_continue
+                    and b"content-length" in head and not refused_head(head, route.limit) and not self.expect_100_continue
                     and parser.get_http_version() == "1.1" and parser.should_keep_alive() and not parser.should_upgrade()
                     and len(self.connections) < CONNECTIONS and not self.flow.write_paused)
 

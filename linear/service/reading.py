@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 
+import linear.kernels.layout as at
+from linear.engine import CompiledLearner
 from linear.features import FeatureError
-from linear.kernels.layout import GIVEN
 from linear.service.events import MOST_EVENTS, MOST_FEATURES, Event, encoded
 from linear.service.packing import packing
 
@@ -25,16 +26,15 @@ class Reader:
     """
 
     def __init__(self, options):
-        from linear.engine import CompiledLearner
-        from linear.kernels.json_text import ROW
-        self.usable = packing(options) is not None
-        self.most = FEW if options.get("crosses") else MOST_FEATURES
-        learner = CompiledLearner(bits=options.get("bits"), all_=options.get("hash") == "all")
-        self._ints = learner.ints
-        self._ints[GIVEN] = self.most
+        self.usable, self.most = packing(options) is not None, FEW if options.get("crosses") else MOST_FEATURES
+        if not self.usable:
+            return
+        from linear.kernels import json_text                    # numba, which other engines do without
+        self._one, self._many, self._room = json_text.read_event, json_text.read_events, _room(1 << 14)
+        self._ints = CompiledLearner(bits=options.get("bits"), all_=options.get("hash") == "all").ints
+        self._ints[at.GIVEN] = self.most
         self._work = np.zeros(3 * (MOST_FEATURES + 1), np.uint64)
-        self._rows = np.zeros(MOST_EVENTS * ROW, np.int64)
-        self._room = _room(1 << 14)
+        self._rows = np.zeros(MOST_EVENTS * at.ROW, np.int64)
         self.events_of(b'{"id":"a","y":1}')                     # the loops are compiled, or loaded, before anybody waits for them
 
     def margin(self, model, body):
@@ -48,58 +48,54 @@ class Reader:
 
     def events_of(self, body):
         """[the checked Event] of a request's bytes; None where Python has to read it."""
-        from linear.kernels.json_text import ONE_EVENT
-        return self._events(body, ONE_EVENT)
+        return self._events(body, at.ONE_EVENT)
 
     def batch_of(self, body):
         """The checked Events of a request {"events": [...]}; None where Python has to read it."""
-        from linear.kernels.json_text import MANY_EVENTS
-        return self._events(body, MANY_EVENTS)
+        return self._events(body, at.MANY_EVENTS)
 
     def _events(self, body, what):
-        from linear.kernels.json_text import ID, ID_END, RAW, RAW_END, X, X_END, Y
         if (read := self._read(body, what)) is None:
             return None
         rows, compact, records = read
         found = []
         for row, record in zip(rows, records):
-            x = compact[row[X]:row[X_END]]
-            if row[RAW_END]:                # a number that is not written as Python writes it
-                x = encoded(json.loads(body[row[RAW]:row[RAW_END]]))
-            found.append(Event(body[row[ID]:row[ID_END]].decode(), x, row[Y] or None, record))
+            x = compact[row[at.TEXT]:row[at.TEXT_END]]
+            if row[at.RAW_END]:                # a number that is not written as Python writes it
+                x = encoded(json.loads(body[row[at.RAW]:row[at.RAW_END]]))
+            found.append(Event(body[row[at.ID]:row[at.ID_END]].decode(), x, row[at.Y] or None, record))
         return found
 
     def record(self, x):
         """The record of features that were checked, as the log keeps them; b"" where the loops leave them to Python."""
-        from linear.kernels.json_text import ONE_EVENT
-        self._ints[GIVEN] = MOST_FEATURES
-        read = self._read(b'{"id":"a","x":%s}' % x, ONE_EVENT)
-        self._ints[GIVEN] = self.most
+        if not self.usable:
+            return b""
+        self._ints[at.GIVEN] = MOST_FEATURES
+        read = self._read(b'{"id":"a","x":%s}' % x, at.ONE_EVENT)
+        self._ints[at.GIVEN] = self.most
         return read[2][0] if read else b""
 
     def rows_of(self, body):
         """The records of the rows of a request {"rows": [{"x": {...}}, ...]}; None where Python has to read it."""
-        from linear.kernels.json_text import MANY_ROWS
-        read = self._read(body, MANY_ROWS)
+        read = self._read(body, at.MANY_ROWS)
         return None if read is None else read[2]
 
     def _read(self, body, what):
         """(numbers of each event, all features without blanks, record of each event), None where Python has to read it."""
-        from linear.kernels.json_text import ONE_EVENT, RECORD, RECORD_END, ROW, X_END, read_event, read_events
         if not self.usable or not valid(body):
             return None
         size, (text, words, compact) = len(body), self._room
         if size + 16 > len(text):
             text, words, compact = self._room = _room(2 * size + 16)
         text.data[:size], text[size] = body, 0
-        read = read_event if what == ONE_EVENT else read_events
+        read = self._one if what == at.ONE_EVENT else self._many
         count = read(text, size + 1, what, self._work, words, compact, self._rows, self._ints)
         if count < 0:
             return None
-        rows = self._rows[:count * ROW].reshape(-1, ROW).tolist()
-        kept = words[:max([row[RECORD_END] for row in rows], default=0)].tobytes()
-        written = compact[:max([row[X_END] for row in rows], default=0)].tobytes()
-        return rows, written, [kept[8 * row[RECORD]:8 * row[RECORD_END]] for row in rows]
+        rows = self._rows[:count * at.ROW].reshape(-1, at.ROW).tolist()
+        kept = words[:max([row[at.RECORD_END] for row in rows], default=0)].tobytes()
+        written = compact[:max([row[at.TEXT_END] for row in rows], default=0)].tobytes()
+        return rows, written, [kept[8 * row[at.RECORD]:8 * row[at.RECORD_END]] for row in rows]
 
 
 def _room(size):

@@ -29,7 +29,7 @@ class Recent:
         self._sought, self._end = set(), 0              # keys without a name, and where in the log they are looked for next
 
     def look(self, fold):
-        """Look at a snapshot that nobody else reads meanwhile."""
+        """Look at a snapshot, from which predictions may be made meanwhile."""
         if self._log is None:
             self._log = self.directory.log(readonly=True)
         model, last = fold.model, self._log.last()

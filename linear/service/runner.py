@@ -3,8 +3,8 @@
     append -> writer thread: one transaction for all that waits -> acknowledged
                   learner thread: advance -> publish a snapshot -> now and then commit the state, in a thread of its own
 
-Only the learner thread touches the fold. A published snapshot never changes; whoever holds one may read it from one
-thread at a time.
+Only the learner thread touches the fold. A published snapshot never changes. Predictions are made from it by one thread at a time,
+since they share its working arrays; its weights may be read by any.
 """
 import json
 import logging

@@ -61,9 +61,8 @@ class Stream:
         """Have the weights and labels looked at, unless that is going on, or was just done."""
         if not self._looking.locked() and time.monotonic() > self._looked + PERIOD:
             async with self._looking:
-                snapshot = self.service.runner.snapshot.copy()      # predictions are made from it by this thread meanwhile
                 with suppress(OSError):     # the log's broker is away: what was seen stays
-                    await asyncio.get_running_loop().run_in_executor(self._pool, self.recent.look, snapshot)
+                    await asyncio.get_running_loop().run_in_executor(self._pool, self.recent.look, self.service.runner.snapshot)
                 self._looked = time.monotonic()
 
     async def __call__(self, scope, receive, send):

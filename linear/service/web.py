@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple
 
 from linear.features import FeatureError
 from linear.service.events import Invalid, decoded

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from tests.brokers import REDIS, RedisServer
-from tests.chaos.clients import Generations, Load, Server, Writer, judge
+from tests.chaos.clients import Generations, Load, Server, Writer, goes_on
 
 NOT_RUN = {"not run": "Debian's redis-server is not installed"}
 
@@ -43,14 +43,7 @@ def restarts(nursery, folder, times, with_learner, seed=0, report=lambda done: N
                 server = None
                 generations.check()
             report(done + 1)
-        server = server or Server(nursery, folder, **settings)
-        assert server.ready()
-        with Load(server.port, writers) as load:
-            load.until(100)
-        stats = server.settled()
-        server.stop()
-        generations.check()
-        figures = judge(nursery, folder, writers)
+        stats, figures = goes_on(nursery, folder, writers, server, generations, **settings)
     assert stats["state_sha256"] == figures["state_sha256"]
     return {"kills of the broker": times, "with the learner killed, too": with_learner,
             "distinct positions resumed from": len(resumed), "seconds until 30 events more were acknowledged, at most": round(max(away, default=0.0), 1), **figures}
@@ -86,10 +79,5 @@ def lost_end(nursery, folder):
         shutil.rmtree(folder / "redis")
         (folder / "newest").rename(folder / "redis")
         broker.start()
-        server = Server(nursery, folder)
-        assert server.ready()
-        with Load(server.port, writers) as load:
-            load.until(100)
-        server.settled()
-        server.stop()
-        return {"exit code while running": code, "exit code of a new start": code_again, **judge(nursery, folder, writers)}
+        _, figures = goes_on(nursery, folder, writers)
+        return {"exit code while running": code, "exit code of a new start": code_again, **figures}

@@ -210,6 +210,19 @@ class Generations:
         return found.position
 
 
+def goes_on(nursery, folder, writers, server=None, generations=None, **settings):
+    """Start again, or go on with `server`, take 100 events more and end well: (the stats of the end, the figures of `judge`)."""
+    server = server or Server(nursery, folder, **settings)
+    assert server.ready()
+    with Load(server.port, writers) as load:
+        load.until(100)
+    stats = server.settled()
+    server.stop()
+    if generations:
+        generations.check()
+    return stats, judge(nursery, folder, writers)
+
+
 def judge(nursery, folder, writers):
     """Everything acknowledged stands in the log, once and as it was sent, nothing else does, and the final state is that of an
     uninterrupted run over the same events. Returns figures."""

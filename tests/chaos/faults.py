@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from linear.service.log import SqliteLog
-from tests.chaos.clients import Generations, Load, Server, Writer, judge, uninterrupted
+from tests.chaos.clients import Generations, Load, Server, Writer, goes_on, judge, uninterrupted
 
 SKEWS = ("+1 day", "-1 day", "jumps")
 
@@ -74,14 +74,8 @@ def dead_learner(nursery, folder, fault, words):
     assert code == 1 and words in server.child.printed, (code, server.child.printed)
     position = generations.check()
     assert position < 600, "a state was written after learning had failed"
-    server = Server(nursery, folder)
-    assert server.ready()
-    with Load(server.port, writers) as load:
-        load.until(100)
-    server.settled()
-    server.stop()
-    generations.check()
-    return {"exit code": code, "newest state that was written, event": position, **judge(nursery, folder, writers)}
+    _, figures = goes_on(nursery, folder, writers, generations=generations)
+    return {"exit code": code, "newest state that was written, event": position, **figures}
 
 
 def failing_flush(nursery, folder):

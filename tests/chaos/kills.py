@@ -12,7 +12,7 @@ from linear.service.events import event
 from linear.service.fold import Fold
 from linear.service.log import SqliteLog
 from linear.service.store import StateError, StateStore
-from tests.chaos.clients import OPTIONS, Generations, Load, Server, Writer, judge
+from tests.chaos.clients import OPTIONS, Generations, Load, Server, Writer, goes_on
 
 AT_START = [place for place in PLACES if place.startswith("small.")]     # passed when a directory is made
 UNDER_LOAD = [place for place in PLACES if place not in AT_START]
@@ -57,14 +57,7 @@ def campaign(nursery, folder, plan, seed=0, report=lambda done: None, **settings
         hits[how] += 1
         after_commit += generations.check() > 0
         report(done + 1)
-    server = Server(nursery, folder, **settings)
-    assert server.ready()
-    with Load(server.port, writers) as load:
-        load.until(100)
-    stats = server.settled()
-    server.stop()
-    generations.check()
-    figures = judge(nursery, folder, writers)
+    stats, figures = goes_on(nursery, folder, writers, generations=generations, **settings)
     assert stats["state_sha256"] == figures["state_sha256"]
     return {"kills": len(plan), **{f"kills, {how}": count for how, count in sorted(hits.items())}, "kills while starting": starting,
             "kills after the first commit": after_commit, "distinct positions resumed from": len(resumed), **figures,

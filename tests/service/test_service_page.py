@@ -53,7 +53,7 @@ def service(tmp_path):
 
 
 def store(service, events):
-    stored = asyncio.run(service.append([event(item) for item in events]))
+    stored = service.runner.append([event(item) for item in events]).result(timeout=30)
     assert service.runner.wait_for(max(row.seq for row in stored), 30)
 
 

@@ -16,7 +16,7 @@ from test_service_page import Asked
 
 from linear import model_file
 from linear.service import following as followed
-from linear.service import handlers, replica
+from linear.service import replica
 from linear.service import http as service_http
 from linear.service.client import Client, ServiceError
 from linear.service.dashboard import routes
