@@ -75,8 +75,10 @@ def steady(L, step):
         step()
     if L.name == Ours.name and hasattr(refusing := importlib.import_module("cupyx"), "allow_synchronize"):
         try:
-            with refusing.allow_synchronize(False):
-                step()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")     # CuPy's watch is deprecated, since it does not see all there is
+                with refusing.allow_synchronize(False):
+                    step()
         except RuntimeError as error:
             warnings.warn(f"a steady step waits for the GPU: {error}")
     return done(L, step)
