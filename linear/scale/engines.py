@@ -10,15 +10,19 @@ import logging
 import platform
 import re
 import tempfile
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
 SECONDS = 10                                # to wait for a scheduler, and for its first worker
 AGAIN = 60                                  # to wait for another one when all have died
+LOOK = 5                                    # between two looks at who is left, while a result is waited for
 REFUSED = "its weights need not be the same bits. Install the same on all of them"
+ALONE = "the Dask scheduler was lost; no model was written, start again"
 DEATHS = 10                                 # workers that one shard may outlive
 
 
@@ -135,29 +139,41 @@ class DaskEngine(LocalEngine):
 
     def _result(self, future):
         """What a task has returned, None where it cannot run since what it needs was lost."""
+        seen = time.monotonic()
         while True:
             try:
-                return future.result(timeout=AGAIN)
+                return future.result(timeout=LOOK)
             except self._killed as error:
                 raise ScaleError(f"a shard outlived {DEATHS} workers and was given up: {error}; look into the workers' memory, and "
                                  "take more shards") from None
             except self._lost:
                 if self._client.status == "running":
                     return None
-                raise ScaleError("the Dask scheduler was lost; no model was written, start again") from None
+                raise ScaleError(ALONE) from None
             except self._late:
-                if not self._client.scheduler_info()["workers"]:
-                    raise ScaleError("all Dask workers were lost; no model was written, start again") from None
-                if not any(self._client.processing().values()):
-                    return None
+                if self._client.status == "closed":
+                    raise ScaleError(ALONE) from None
+                with suppress(OSError):                         # of a scheduler that comes back, or that is called lost soon
+                    if self._client.scheduler_info().get("workers"):
+                        seen = time.monotonic()
+                        if not any(self._client.processing().values()):
+                            return None
+                    elif time.monotonic() - seen > AGAIN:
+                        raise ScaleError(f"all Dask workers were lost and none came in {AGAIN} s; no model was written, start "
+                                         "again") from None
 
     def _check(self, name):
-        """Refuse workers that would not give this process's bits."""
-        try:
-            self._client.wait_for_workers(1, timeout=SECONDS)
-        except self._late:
-            raise ScaleError(f"the Dask scheduler at {name} has no workers; start one with `dask worker {name}`") from None
-        here, builds = build(), self._client.run(build, on_error="return")
+        """Refuse workers that would not give this process's bits; who leaves while it is asked is not one of them."""
+        until = time.monotonic() + SECONDS
+        while True:
+            try:
+                self._client.wait_for_workers(1, timeout=SECONDS)
+            except self._late:
+                raise ScaleError(f"the Dask scheduler at {name} has no workers; start one with `dask worker {name}`") from None
+            here, builds = build(), self._client.run(build, on_error="return")
+            if not any(isinstance(there, OSError) for there in builds.values()) or time.monotonic() > until:
+                break
+            time.sleep(0.1)
         for worker, there in builds.items():
             if isinstance(there, BaseException):
                 raise ScaleError(f"worker {worker} cannot run linear ({there}); install what this process has: {_spelled(here)}")

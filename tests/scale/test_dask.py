@@ -80,7 +80,7 @@ def test_a_worker_killed_in_a_round_changes_no_bit(workers, files, expected, tmp
     cloudpickle.register_pickle_by_value(sys.modules[__name__])          # the workers do not have this file
     (tmp_path / "deaths").mkdir()
     monkeypatch.setattr(mixing, "train_shard", Deadly(tmp_path / "deaths", 3))
-    monkeypatch.setattr(engines, "AGAIN", 5)
+    monkeypatch.setattr(engines, "LOOK", 1)
     with DaskEngine(workers=workers) as engine:
         assert learned(files, engine, tmp_path / "model") == expected["adagrad"]
     assert not os.listdir(tmp_path / "deaths")
@@ -233,6 +233,35 @@ def test_a_worker_without_linear_is_refused():
     engine._client = type("Client", (), {"wait_for_workers": lambda *_, **__: None, "run": lambda *_, **__: answers})()
     with pytest.raises(ScaleError, match=r"^worker tcp://w:1 cannot run linear \(no linear\); install what this process has: "):
         engine._check("tcp://s:1")
+
+
+def test_a_worker_that_leaves_while_it_is_asked_is_not_one_of_them():
+    engine = DaskEngine.__new__(DaskEngine)
+    engine._late = TimeoutError
+    answers = iter([{"tcp://w:1": engines.build(), "tcp://w:2": OSError("Stream is closed")}, {"tcp://w:1": engines.build()}])
+    engine._client = type("Client", (), {"wait_for_workers": lambda *_, **__: None, "run": lambda *_, **__: next(answers)})()
+    engine._check("tcp://s:1")
+    assert engine.workers == 1
+
+
+def test_all_workers_are_lost(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "LOOK", 0.2)
+    monkeypatch.setattr(engines, "AGAIN", 1)
+    with scheduler() as (address, _):
+        monkeypatch.setattr(engines, "SECONDS", 20)
+        with worker(address, tmp_path) as only, until_it_answers(address) as engine:
+            with pytest.raises(ScaleError, match="^all Dask workers were lost and none came in 1 s; no model"):
+                learn_until_killed(files, engine, only)
+
+
+def until_it_answers(address):
+    """An engine there, once the scheduler's program has started."""
+    for _ in range(60):
+        try:
+            return DaskEngine(address)
+        except ScaleError:
+            time.sleep(0.5)
+    raise AssertionError(f"nobody answers at {address}")
 
 
 def test_a_services_directory(tmp_path):
