@@ -333,7 +333,8 @@ def test_what_the_loop_cannot_take_goes_to_the_plain_form(name, change):
             if change == "strided":
                 return np.repeat(a, 2, axis=-1)[..., ::2] if a.ndim else a
             return a.astype(np.float16) if change == "float16" else a.astype(">f8")
-        ours, plain = [changed(a) for a in copies(args)], [changed(a) for a in copies(args)]
+        with np.errstate(over="ignore"):                # what is to be written over may hold any numbers
+            ours, plain = [changed(a) for a in copies(args)], [changed(a) for a in copies(args)]
         values = kernel(*ours), kernel.plain(*plain)
         for a, b in zip([values[0], *ours], [values[1], *plain]):
             np.testing.assert_array_equal(a, b)
