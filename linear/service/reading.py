@@ -57,14 +57,16 @@ class Reader:
     def _events(self, body, what):
         if (read := self._read(body, what)) is None:
             return None
-        rows, compact, records = read
-        found = []
-        for row, record in zip(rows, records):
-            x = compact[row[at.TEXT]:row[at.TEXT_END]]
-            if row[at.RAW_END]:                # a number that is not written as Python writes it
-                x = encoded(json.loads(body[row[at.RAW]:row[at.RAW_END]]))
-            found.append(Event(body[row[at.ID]:row[at.ID_END]].decode(), x, row[at.Y] or None, record))
-        return found
+        (ids, id_ends, texts, text_ends, ys, _, _, raws, raw_ends), compact, records = read
+        xs = [compact[start:end] for start, end in zip(texts, text_ends)]
+        if any(raw_ends):                   # numbers that are not written as Python writes them
+            xs = [encoded(json.loads(body[start:end])) if end else x for x, start, end in zip(xs, raws, raw_ends)]
+        if body.isascii():
+            body = body.decode()            # all in one go, where characters are bytes
+            names = [body[start:end] for start, end in zip(ids, id_ends)]
+        else:
+            names = [body[start:end].decode() for start, end in zip(ids, id_ends)]
+        return list(map(Event._make, zip(names, xs, [y or None for y in ys], records)))
 
     def record(self, x):
         """The record of features that were checked, as the log keeps them; b"" where the loops leave them to Python."""
@@ -81,7 +83,7 @@ class Reader:
         return None if read is None else read[2]
 
     def _read(self, body, what):
-        """(numbers of each event, all features without blanks, record of each event), None where Python has to read it."""
+        """(the numbers of events, by column, all features without blanks, record of each event), None where Python has to read it."""
         if not self.usable or not valid(body):
             return None
         size, (text, words, compact) = len(body), self._room
@@ -92,10 +94,10 @@ class Reader:
         count = read(text, size + 1, what, self._work, words, compact, self._rows, self._ints)
         if count < 0:
             return None
-        rows = self._rows[:count * at.ROW].reshape(-1, at.ROW).tolist()
-        kept = words[:max([row[at.RECORD_END] for row in rows], default=0)].tobytes()
-        written = compact[:max([row[at.TEXT_END] for row in rows], default=0)].tobytes()
-        return rows, written, [kept[8 * row[at.RECORD]:8 * row[at.RECORD_END]] for row in rows]
+        columns = self._rows[:count * at.ROW].reshape(-1, at.ROW).T.tolist()
+        kept = words[:max(columns[at.RECORD_END], default=0)].tobytes()
+        written = compact[:max(columns[at.TEXT_END], default=0)].tobytes()
+        return columns, written, [kept[8 * start:8 * end] for start, end in zip(columns[at.RECORD], columns[at.RECORD_END])]
 
 
 def _room(size):
