@@ -8,8 +8,8 @@ Starts a service of its own in a temporary directory (or takes --url), and print
     ready               how long a service with so many events to replay, and no state file, takes until /readyz says 200
 
 A connection sends its next request when the last one is answered. The client is one Python process: on two cores it has one, the
-service the other, and what else runs there shows in the percentiles. With --wrk the predictions are asked for by that program
-(Debian's package wrk), which takes a fifth of the time of ours, so that more is left for the service.
+service the other, and what else runs there shows in the percentiles. With --wrk the requests are sent by that program (Debian's
+package wrk), which takes a fifth of the time of ours, so that more is left for the service.
 
     python examples/service_load.py --seconds 10 --json
 """
@@ -95,11 +95,11 @@ def run_load(*args):
 
 def teach(url, rate, seed):
     """Send events in batches of 1000, `rate` a second, until this process is ended."""
-    parts, made = urlsplit(url), ready_made(random.Random(seed))
+    parts, made = urlsplit(url), itertools.cycle(rest.encode() for rest in ready_made(random.Random(seed)))
     connection, sent, started = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60), 0, time.monotonic()
     while True:
         connection.request("POST", "/v1/events:batch", b'{"events":[%s]}' % b",".join(
-            [b'{"id":"%d-%d",%s}' % (seed, sent + i, next(made)) for i in range(1000)]), {"Content-Type": "application/json"})
+            [b'{"id":"%d-%d",%s' % (seed, sent + i, next(made)) for i in range(1000)]), {"Content-Type": "application/json"})
         response = connection.getresponse()
         response.read()
         if response.status not in (200, 503):
@@ -108,12 +108,21 @@ def teach(url, rate, seed):
         time.sleep(max(0.0, started + sent / rate - time.monotonic()))
 
 
-def by_wrk(url, bodies, connections, seconds):
-    """`load` for predictions by the program wrk: (a few times that have its percentiles, {status: number}, requests)."""
+def by_wrk(url, path, bodies, connections, seconds, prefix=None):
+    """`load` by the program wrk: (a few times that have its percentiles, {status: number}, requests).
+
+    `bodies` are JSON; with a `prefix` they are the rest of events, which get an id of that and a number.
+    """
     script = """
-        local file, i, bodies, head = io.open(os.getenv("BODIES")), 0, {}, {Host = "localhost", ["Content-Type"] = "application/json"}
-        for line in file:lines() do bodies[#bodies + 1] = wrk.format("POST", "/v1/predict", head, line) end
-        request = function() i = i % #bodies + 1; return bodies[i] end
+        local path, prefix, i, sent, bodies = os.getenv("ROUTE"), os.getenv("PREFIX"), 0, 0, {}
+        local head = {Host = "localhost", ["Content-Type"] = "application/json"}
+        for line in io.open(os.getenv("BODIES")):lines() do
+            bodies[#bodies + 1] = prefix == "" and wrk.format("POST", path, head, line) or line
+        end
+        request = function()
+            i, sent = i % #bodies + 1, sent + 1
+            return prefix == "" and bodies[i] or wrk.format("POST", path, head, '{"id":"' .. prefix .. sent .. '",' .. bodies[i])
+        end
         done = function(summary, latency)
             local at = {}
             for share = 1, 1000 do at[share] = string.format("%d", latency:percentile(share == 1000 and 100 or share / 10)) end
@@ -121,17 +130,17 @@ def by_wrk(url, bodies, connections, seconds):
         end"""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as lua, tempfile.NamedTemporaryFile("w") as lines:
         lua.write(script.replace("\\\\n", "\\n"))
-        lines.write("\n".join(map(json.dumps, bodies)))
+        lines.write("\n".join(bodies))
         lua.flush(), lines.flush()
         told = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", lua.name, url], capture_output=True, text=True,
-                              check=True, env={**os.environ, "BODIES": lines.name}).stdout
+                              check=True, env={**os.environ, "BODIES": lines.name, "ROUTE": path, "PREFIX": prefix or ""}).stdout
     requests, errors, at = json.loads(told.strip().splitlines()[-1])
     return [microseconds / 1e6 for microseconds in at], {200: requests - errors, 0: errors}, requests
 
 
 def ready_made(rng, count=20_000):
-    """Endlessly, the JSON of some events but for their ids: to make it takes longer than to store it."""
-    return itertools.cycle([json.dumps({"x": features(rng), "y": rng.choice((-1, 1))}).encode()[1:-1] for _ in range(count)])
+    """The JSON of some events but for their ids and first brackets, to be used again and again: to make it takes longer than to store it."""
+    return [json.dumps({"x": features(rng), "y": rng.choice((-1, 1))})[1:] for _ in range(count)]
 
 
 def ask(url, path):
@@ -163,32 +172,32 @@ def cpu_seconds(pid):
 
 def measure(url, args, pid=None):
     """The rows of a running service."""
-    def run(name, requests, connections, **more):
-        used = cpu_seconds(pid)
-        if args.wrk and requests is asked:
-            times, statuses, count = by_wrk(url, bodies, connections, args.seconds)
-            more = {**more, "requests": count, "per_second": count / args.seconds}
+    def run(name, path, bodies, connections, prefix=None):
+        used, more = cpu_seconds(pid), {}
+        if args.wrk:
+            times, statuses, count = by_wrk(url, path, bodies, connections, args.seconds, prefix)
+            more = {"requests": count, "per_second": count / args.seconds}
         else:
+            begins = (f'{{"id":"{prefix}{i}",' if prefix else "" for i in itertools.count())
+            requests = (posted(path, (begin + body).encode()) for begin, body in zip(begins, itertools.cycle(bodies)))
             times, statuses = run_load(parts.hostname, parts.port, requests, connections, args.seconds)
         told = row(name, times, statuses, args.seconds, **more)
         return {**told, "service_cpu_us": 1e6 * (cpu_seconds(pid) - used) / max(1, told["requests"])}
     parts, rng = urlsplit(url), random.Random(args.seed)
-    bodies = [{"x": features(rng)} for _ in range(5000)]
-    asked = itertools.cycle([posted("/v1/predict", json.dumps(body).encode()) for body in bodies])
+    asked = "/v1/predict", [json.dumps({"x": features(rng)}) for _ in range(5000)], args.connections
     if "predict" in args.only:
-        yield run("predict", asked, args.connections)
+        yield run("predict", *asked)
     if "predict + learning" in args.only:
         teacher = subprocess.Popen([sys.executable, __file__, "--teach", str(args.rate), "--url", url, "--seed", str(time.time_ns())])
         time.sleep(3.0)
         before, started = ask(url, "/v1/stats")[1]["learned"], time.monotonic()
-        told = run("predict + learning", asked, args.connections)
+        told = run("predict + learning", *asked)
         told["learned_per_second"] = (ask(url, "/v1/stats")[1]["learned"] - before) / (time.monotonic() - started)
         teacher.kill()
         teacher.wait()
         yield told
     if "ingest" in args.only:
-        now, made = time.time_ns(), ready_made(rng)
-        yield run("ingest", (posted("/v1/events", b'{"id":"%d-%d",%s}' % (now, i, next(made))) for i in itertools.count()), args.ingesting)
+        yield run("ingest", "/v1/events", ready_made(rng), args.ingesting, f"{time.time_ns()}-")
 
 
 def started(folder):
@@ -237,7 +246,7 @@ def main(argv=None):
     parser.add_argument("--events", type=int, default=1_000_000, help="in the log of the service that is to become ready")
     parser.add_argument("--only", nargs="+", default=ROWS[:3], choices=ROWS, metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--wrk", action="store_true", help="have the program wrk ask for the predictions")
+    parser.add_argument("--wrk", action="store_true", help="have the program wrk send the requests")
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
     parser.add_argument("--teach", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)

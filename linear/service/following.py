@@ -133,6 +133,11 @@ class Follower:
         """How many events the newest that is known of is ahead; None where there is no knowing."""
         return None if self.seen is None else max(0, self.seen - self.snapshot.position)
 
+    @property
+    def busy(self):
+        """Whether there is something to take."""
+        return bool(self.lag)
+
     def start(self):
         """Take what is there, and follow. Raises StateError, LogError or DirectoryError where none of it can be taken."""
         self._look()

@@ -83,18 +83,23 @@ def event_at_once(service, body):
 
 def _told(stored):
     """The answer for one stored event."""
-    stored, = stored
-    if stored.status == "conflict":
-        raise Refused(409, f"event {stored.id!r} is stored with another body, as number {stored.seq}; the first counts", "id")
-    return stored._asdict()
+    (name, status, seq), = stored
+    if status == "conflict":
+        raise Refused(409, f"event {name!r} is stored with another body, as number {seq}; the first counts", "id")
+    return _outcome(name, status, seq).encode()
+
+
+def _outcome(name, status, seq):
+    """What became of an event, as JSON."""
+    return f'{{"id":{_quoted(name)},"status":"{status}","seq":{seq}}}'
 
 
 async def event(service, call):
     """`event_at_once`, and a wait where it is asked for."""
     wait = _wait(call.query)
     future, told = event_at_once(service, call.raw)
-    answer = told(await future)
-    return {**answer, **await _learned(service, wait, answer["seq"])}
+    stored = await future
+    return told(stored)[:-1] + await _learned(service, wait, stored[0].seq) + b"}"
 
 
 async def events(service, call):
@@ -109,15 +114,14 @@ async def events(service, call):
                 await asyncio.sleep(0)
     stored = await service.stored(found)
     learned = await _learned(service, wait, max((row.seq for row in stored), default=0))
-    rows = ",".join([f'{{"id":{_quoted(name)},"status":"{status}","seq":{seq}}}' for name, status, seq in stored])
-    return b'{"results":[%s]%s}' % (rows.encode(), b',"learned":%s' % json.dumps(learned["learned"]).encode() if learned else b"")
+    return b'{"results":[%s]%s}' % (",".join([_outcome(*row) for row in stored]).encode(), learned)
 
 
 async def command(service, call):
     """Log an order, which takes effect at its place in the log."""
     order, wait = checked_order(call.body, service.runner.directory.options), _wait(call.query)
     seq = await service.runner.command(order, asyncio.get_running_loop().create_future())
-    return {"command": order["command"], "seq": seq, **await _learned(service, wait, seq)}
+    return b'{"command":"%s","seq":%d%s}' % (order["command"].encode(), seq, await _learned(service, wait, seq))
 
 
 async def stats(service, call):
@@ -283,5 +287,5 @@ def _wait(query):
 
 
 async def _learned(service, wait, seq):
-    """What ?wait=learned adds to an answer."""
-    return {"learned": await service.learned(seq)} if wait else {}
+    """What ?wait=learned adds to an answer, as JSON."""
+    return b',"learned":%s' % json.dumps(await service.learned(seq)).encode() if wait else b""

@@ -48,14 +48,16 @@ class Reader:
 
     def events_of(self, body):
         """[the checked Event] of a request's bytes; None where Python has to read it."""
-        return self._events(body, at.ONE_EVENT)
+        if self._found(body, at.ONE_EVENT) < 0:
+            return None
+        _, words, compact = self._room
+        name, name_end, start, end, y, record, record_end, raw, raw_end = self._rows[:at.ROW].tolist()
+        x = encoded(json.loads(body[raw:raw_end])) if raw_end else compact[start:end].tobytes()
+        return [Event(body[name:name_end].decode(), x, y or None, words[record:record_end].tobytes())]
 
     def batch_of(self, body):
         """The checked Events of a request {"events": [...]}; None where Python has to read it."""
-        return self._events(body, at.MANY_EVENTS)
-
-    def _events(self, body, what):
-        if (read := self._read(body, what)) is None:
+        if (read := self._read(body, at.MANY_EVENTS)) is None:
             return None
         (ids, id_ends, texts, text_ends, ys, _, _, raws, raw_ends), compact, records = read
         xs = [compact[start:end] for start, end in zip(texts, text_ends)]
@@ -73,27 +75,31 @@ class Reader:
         if not self.usable:
             return b""
         self._ints[at.GIVEN] = MOST_FEATURES
-        read = self._read(b'{"id":"a","x":%s}' % x, at.ONE_EVENT)
+        read = self.events_of(b'{"id":"a","x":%s}' % x)
         self._ints[at.GIVEN] = self.most
-        return read[2][0] if read else b""
+        return read[0].record if read else b""
 
     def rows_of(self, body):
         """The records of the rows of a request {"rows": [{"x": {...}}, ...]}; None where Python has to read it."""
         read = self._read(body, at.MANY_ROWS)
         return None if read is None else read[2]
 
-    def _read(self, body, what):
-        """(the numbers of events, by column, all features without blanks, record of each event), None where Python has to read it."""
+    def _found(self, body, what):
+        """How many events the loops have found in a request's bytes, and left in `_rows` and `_room`; -1 where Python has to read it."""
         if not self.usable or not valid(body):
-            return None
+            return -1
         size, (text, words, compact) = len(body), self._room
         if size + 16 > len(text):
             text, words, compact = self._room = _room(2 * size + 16)
         text.data[:size], text[size] = body, 0
         read = self._one if what == at.ONE_EVENT else self._many
-        count = read(text, size + 1, what, self._work, words, compact, self._rows, self._ints)
-        if count < 0:
+        return read(text, size + 1, what, self._work, words, compact, self._rows, self._ints)
+
+    def _read(self, body, what):
+        """(the numbers of events, by column, all features without blanks, record of each event), None where Python has to read it."""
+        if (count := self._found(body, what)) < 0:
             return None
+        _, words, compact = self._room
         columns = self._rows[:count * at.ROW].reshape(-1, at.ROW).T.tolist()
         kept = words[:max(columns[at.RECORD_END], default=0)].tobytes()
         written = compact[:max(columns[at.TEXT_END], default=0)].tobytes()

@@ -209,6 +209,11 @@ class Runner:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def busy(self):
+        """Whether there is something to write or to learn."""
+        return self._queued > 0 or self.stored > self._fold.position
+
     def append(self, events, future=None):
         """A Future of the `Stored` results, set when the events are on disk; Busy, with nothing stored, if too many wait.
 

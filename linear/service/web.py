@@ -97,7 +97,9 @@ class Endpoint:
 
     def count(self, status, started):
         """An answer was sent to a request that came at `started`."""
-        self.service.metrics.count(self.route, status, time.perf_counter() - started)
+        now = time.perf_counter()
+        self.service.metrics.count(self.route, status, now - started)
+        self.service.give_way(now)
 
     async def _answer(self, scope, receive):
         headers = dict(scope["headers"])

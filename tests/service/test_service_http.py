@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
@@ -13,6 +14,7 @@ import uvicorn
 from linear import HingeSVM
 from linear.service import events as checks
 from linear.service import guard as guards
+from linear.service import http as http_side
 from linear.service import web
 from linear.service.fold import Fold
 from linear.service.guard import Guard, TokenError, new_token, read_tokens
@@ -215,6 +217,24 @@ def test_a_client_that_goes_away_harms_nobody(running):
         with socket.create_connection(("127.0.0.1", port)) as gone:
             gone.sendall(cut)
     assert ask(port, "GET", "/healthz")[0] == 200 and service.runner.stored == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/predict:batch"])                  # by the short way, and by uvicorn's
+def test_threads_that_have_work_are_left_a_moment_once_a_turn(path, running, monkeypatch):
+    service, port = running
+    now, naps = [100.0], []
+    monkeypatch.setattr(web, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(http_side, "time", SimpleNamespace(perf_counter=lambda: now[0], sleep=naps.append))
+
+    def asked():
+        naps.clear()
+        assert post(port, path, {"x": {"u": "a"}} if path == "/v1/predict" else {"rows": []})[0] == 200
+        return naps
+    assert asked() == []
+    monkeypatch.setattr(Runner, "busy", True)
+    assert asked() == [http_side.MOMENT] and asked() == []
+    now[0] += 2 * http_side.TURN
+    assert asked() == [http_side.MOMENT]
 
 
 def test_too_much_waiting_and_a_full_disk_are_503(running, monkeypatch):
