@@ -302,7 +302,7 @@ def use(path):
     except ValueError as error:
         assert "NaN, infinite or too large" in str(error)                       # numbers that a flipped bit made so: not the file's form
     finally:
-        assert time.perf_counter() - started < 2
+        assert time.perf_counter() - started < 10
 
 
 @pytest.mark.parametrize("name", ["tiny.bin", "no_eos.bin", "bytes_words.bin", "pruned_p4.ftz"])
@@ -438,7 +438,7 @@ def test_a_gigabyte_opens_at_once(tmp_path):
                           env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
     assert done.returncode == 0, done.stderr
     seconds, mebibytes, zero = json.loads(done.stdout)
-    assert seconds < 0.1 and mebibytes < 5 and zero, done.stdout
+    assert seconds < 1 and mebibytes < 5 and zero, done.stdout      # to read it would take both
 
 
 def test_saved_words(models, tmp_path):

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 
 from tests.chaos.clients import Generations, Server, Writer, judge
 
-RECOVERY = 5.0                              # seconds: it tries each second
+RECOVERY = 20.0                             # seconds: it tries each second, on a machine that may be busy
 
 
 class SizeLimit:
