@@ -186,7 +186,8 @@ def test_gradients_of_two_devices_are_not_clipped_together(gpu):
 
 # --- no waiting
 STEADY = dict(SGD=dict(lr=0.1), Momentum=dict(lr=0.1, momentum=0.9, nesterov=True), Adam=dict(lr=0.01), AdamW=dict(lr=0.01),
-              Adagrad=dict(lr=0.1), RMSprop=dict(lr=0.01, momentum=0.9), NAdam=dict(lr=0.01), SMORMS3=dict(lr=0.01))
+              Adagrad=dict(lr=0.1), RMSprop=dict(lr=0.01, momentum=0.9), NAdam=dict(lr=0.01), SMORMS3=dict(lr=0.01), LARS=dict(lr=0.1, weight_decay=0.01),
+              LAMB=dict(lr=0.01, weight_decay=0.01), Adafactor=dict(lr=0.01))
 
 
 class Training:
@@ -242,6 +243,20 @@ def test_a_steady_step_waits_for_nothing(name, clip, scaled, gpu):
     assert run.opt.t == twin.opt.t == 9 and bool(stepped) is True
     if scaled:
         assert scalers[0].state_dict() == scalers[1].state_dict() and scalers[0].get_scale() == 2.0 ** 19
+
+
+@pytest.mark.parametrize("name", ["Muon", "MuonF64"])
+def test_matrices_wait_for_nothing(name, gpu):
+    (twins, other), (params, opt) = make(name), make(name)
+    to(params, "cuda")
+    moved_steps(twins, other, range(3))
+    for seed in range(3):
+        for p, g in zip(params, draw_grads(np.random.default_rng(seed), [p.shape for p in params], 0.0)):
+            p.grad = gpu.array(g.astype(p.dtype))
+        with gpu.strict():
+            stepped = opt.step()
+            assert opt._gate is stepped and stepped.late is not None
+    assert_same(params, opt, twins, other)
 
 
 def test_without_the_check_there_is_nothing_to_wait_for(gpu):

@@ -81,6 +81,7 @@ class Optimizer:
     decoupled = False       # weight_decay shrinks the parameter by lr * decay instead of joining the gradient
     accepts_rows = False    # takes RowSparse gradients: then only the rows that were used move
     rows_only = False       # and no other ones
+    waits = True            # an update_param may look at numbers, for which a GPU step waits; where not, its states begin with 0
 
     def __init_subclass__(cls):
         names = ["params", *cls.defaults]

@@ -60,7 +60,7 @@ class Gate:
 def gate_of(optimizers, works, quiet=()):
     """The Gate of one step of some optimizers, each with its work (see `Optimizer.gather`); None where there is nothing to ask.
 
-    Where part of the work is on the host, or is done by an `update_param`, the answer is waited for before anything moves.
+    Where part of the work is on the host, or is done by an `update_param` that `waits`, so does this one, before anything moves.
     """
     pools = [(pool, runs) for work in works for pool, _, runs in work]
     if not pools:
@@ -81,6 +81,6 @@ def gate_of(optimizers, works, quiet=()):
     if not looks and not quiet:
         return None
     gate = Gate(optimizers, looks, quiet)
-    if not all([pool.there and pool.rule is not None for pool, _ in pools]):
+    if not all([pool.there and not pool.waits for pool, _ in pools]):
         gate.settle()
     return gate

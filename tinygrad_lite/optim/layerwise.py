@@ -1,17 +1,39 @@
-"""Optimizers that look at a whole tensor at a time: LARS, LAMB, Adafactor, Muon. NumPy, one update_param each."""
+"""Optimizers that look at a whole tensor at a time: LARS, LAMB, Adafactor, Muon. NumPy, one update_param each.
+
+What they measure is a number; of a GPU array it stays there, as an array without axes, so that nobody waits for it.
+"""
 import numpy as np
 
+from ..backend import on_gpu
+from ..kernels.norms import sum_of_squares
 from .base import Optimizer
 
 
 def norm(x):
     """The 2-norm, summed in float64."""
-    return float(np.linalg.norm(x.astype(np.float64, copy=False)))
+    return np.sqrt(sum_of_squares(x.reshape(-1))) if on_gpu(x) else float(np.linalg.norm(x.astype(np.float64, copy=False)))
 
 
 def rms(x):
     """The root mean square."""
     return norm(x) / max(x.size, 1) ** 0.5
+
+
+def ratio(a, b):
+    """a / b, and 1 where either is 0."""
+    if on_gpu(a):
+        return np.where((a != 0) & (b != 0), a / np.where(b != 0, b, 1.0), 1.0)
+    return a / b if a and b else 1.0
+
+
+def largest(a, b):
+    """max(a, b), of numbers of which one may be on the GPU."""
+    return np.maximum(a, b) if on_gpu(a) or on_gpu(b) else max(a, b)
+
+
+def factor(k, x):
+    """k as what x is multiplied by: an array of float64, even without axes, would widen it."""
+    return k.astype(x.dtype) if on_gpu(k) else k
 
 
 class LARS(Optimizer):
@@ -31,6 +53,7 @@ class LARS(Optimizer):
     defaults = dict(lr=0.1, momentum=0.9, weight_decay=0.0, eta=0.001, exclude=None)
     functions = ("exclude",)
     own_decay = True
+    waits = False
 
     def update_param(self, p):
         o, g, v = self.now, p.grad, self.memory(p, "momentum_buffer")
@@ -38,10 +61,10 @@ class LARS(Optimizer):
         if o.exclude is not None and o.exclude(p):
             wd = 0.0
         else:
-            size, total = norm(p.data), norm(g) + wd * norm(p.data)
-            k = o.eta * size / total if size and total else 1.0
+            size = norm(p.data)
+            k = ratio(o.eta * size, norm(g) + wd * size) if o.eta else 0.0
         v *= o.momentum
-        v += o.lr * k * (g + wd * p.data)
+        v += factor(o.lr * k, p) * (g + wd * p.data)
         p.data -= v
 
 
@@ -59,6 +82,7 @@ class LAMB(Optimizer):
     """
     defaults = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.0)
     own_decay = True
+    waits = False
 
     def update_param(self, p):
         o, g = self.now, p.grad
@@ -66,8 +90,7 @@ class LAMB(Optimizer):
         m += (1 - b1) * (g - m)
         v += (1 - b2) * (g * g - v)
         r = m / (1 - b1 ** o.t) / (np.sqrt(v / (1 - b2 ** o.t)) + o.eps) + o.weight_decay * p.data
-        size, length = norm(p.data), norm(r)
-        p.data -= (o.lr * (size / length if size and length else 1.0)) * r
+        p.data -= factor(o.lr * ratio(norm(p.data), norm(r)), p) * r
 
 
 class Adafactor(Optimizer):
@@ -88,6 +111,7 @@ class Adafactor(Optimizer):
     """
     defaults = dict(lr=1e-2, beta2_decay=-0.8, eps=(None, 1e-3), d=1.0, weight_decay=0.0)
     decoupled = True
+    waits = False
 
     def check(self, group):
         super().check({**group, "eps": tuple(0.0 if e is None else e for e in group["eps"])})
@@ -100,7 +124,7 @@ class Adafactor(Optimizer):
         o, g = self.now, p.grad
         e1 = np.finfo(p.dtype).eps if o.eps[0] is None else o.eps[0]
         q = o.t ** o.beta2_decay
-        alpha = max(o.eps[1], self.size_before) * min(o.lr, o.t ** -0.5)
+        alpha = largest(o.eps[1], self.size_before) * min(o.lr, o.t ** -0.5)
         if p.ndim > 1:
             R = self.memory(p, "row_var", shape=(*p.shape[:-1], 1))
             C = self.memory(p, "col_var", shape=(*p.shape[:-2], 1, p.shape[-1]))
@@ -111,7 +135,7 @@ class Adafactor(Optimizer):
             V = self.memory(p, "variance")
             V += q * (g * g - V)
         U = g / np.sqrt(np.maximum(V, e1 * e1))
-        p.data -= (alpha / max(1.0, rms(U) / o.d)) * U
+        p.data -= factor(alpha / largest(1.0, rms(U) / o.d), p) * U
 
     def before(self, p):
         self.size_before = rms(p.data)      # measured before the decay
@@ -135,6 +159,7 @@ class Muon(Optimizer):
     defaults = dict(lr=1e-3, weight_decay=0.1, momentum=0.95, nesterov=True, ns_coefficients=(3.4445, -4.7750, 2.0315), eps=1e-7,
                     ns_steps=5, adjust_lr_fn=None)
     decoupled = True
+    waits = False
 
     def check(self, group):
         super().check(group)
@@ -164,7 +189,7 @@ def orthogonalised(u, coefficients, eps, steps):
     """The nearest matrix with singular values near 1, by Newton-Schulz iteration."""
     a, b, c = coefficients
     X = u.T if u.shape[0] > u.shape[1] else u
-    X = X / max(norm(X), eps)
+    X = X / factor(largest(norm(X), eps), X)
     for _ in range(steps):
         A = X @ X.T
         X = a * X + (b * A + c * A @ A) @ X

@@ -49,6 +49,7 @@ class Alone:
 
     def __init__(self, optimizer, rule, group, slot):
         self.rule, self.group, self.slot, self.p = rule, group, slot, slot.p
+        self.waits = rule is None and optimizer.waits
         self.dtype, self.kind, self.there = self.p.data.dtype, type(self.p.data), on_gpu(self.p.data)
         slot.own_t, slot.own_numbers, slot.pool = slot.t, dict(slot.numbers), None
         states = rule.states if rule is not None else ()
@@ -94,7 +95,7 @@ class Alone:
         slot, g, x = self.slot, self.p._grad, self.p.data
         slot.own_t += 1
         if self.rule is None:
-            return self.update_by_hand(optimizer, o)
+            return self.update_by_hand(optimizer, o, ok)
         o.kept = slot.own_numbers
         h = optimizer.all_scalars(o, slot.own_t)
         states = [slot.arrays[n] for n in self.rule.states]
@@ -109,10 +110,11 @@ class Alone:
         if not direct:                          # strides, or float16 storage: computed beside it, stored back
             x[...] = flat.reshape(x.shape)
 
-    def update_by_hand(self, optimizer, o):
-        """update_param: a reader's own, and those whose update is no formula per number."""
+    def update_by_hand(self, optimizer, o, ok):
+        """update_param: a reader's own, and those whose update is no formula per number. Where `ok` says so, it is taken back."""
         p, g, x = self.p, self.p._grad, self.p.data
         o.t, optimizer.now = self.slot.own_t, o
+        before = None if ok is None else (x.copy(), {name: beside(a, x).copy() for name, a in self.slot.arrays.items()})
         if x.dtype == np.float16:               # storage: computed in float32
             p.data, p._grad = x.astype(np.float32), g.astype(np.float32)
         optimizer.before(p)
@@ -122,19 +124,24 @@ class Alone:
         if h["keep"] != 1:
             p.data *= p.dtype.type(h["keep"])
         try:
-            optimizer.update_param(p)
+            with np.errstate(**{} if ok is None else {"all": "ignore"}):        # what will be taken back may be NaN
+                optimizer.update_param(p)
         finally:
             p._grad = g
             if x.dtype == np.float16:
                 x[...] = p.data
                 p.data = x
+        if before is not None:
+            x[...] = np.where(ok, x, before[0])
+            for name, a in self.slot.arrays.items():
+                a[...] = np.where(ok, a, before[1].get(name, a.dtype.type(0)))
 
 
 class Shared:
     """Small parameters in one block. `t` is the step count of all of them, or None once they count one by one."""
 
     def __init__(self, optimizer, rule, group, slots):
-        self.rule, self.group, self.slots = rule, group, slots
+        self.rule, self.group, self.slots, self.waits = rule, group, slots, False
         self.params = [s.p for s in slots]
         self.dtype, self.kind, self.there = slots[0].p.data.dtype, type(slots[0].p.data), on_gpu(slots[0].p.data)
         self.ends = np.cumsum([0, *[p.data.size for p in self.params]]).tolist()
