@@ -113,8 +113,8 @@ class Service:
     def give_way(self, now):
         """Let threads that have work have the interpreter's lock, if requests have had their turn.
 
-        The event loop gives it away after each request, but not for as long as it takes a thread to wake up; and one that wakes up
-        too late begins to wait anew, so that it never gets to ask for it. Without this, 16 busy clients leave a third to the learner.
+        The event loop gives it away after each request, but for less time than a thread takes to wake up; and one that wakes up too
+        late begins to wait anew, so that it never gets to ask for it. Without this, the learner has a third of what it gets.
         """
         if now > self._turn_ends and (self._reads or self.runner.busy):
             time.sleep(MOMENT)

@@ -233,7 +233,7 @@ def judged(events, known, seq):
     `known` is {id: [number of x, x, number of y, y]}, 0 and None for a part that is not in the log.
     """
     names, xs, ys, records = zip(*events) if events else ((),) * 4
-    if not known and len(set(names)) == len(names):                    # most of them; as `_new_part` would have it, at a third of the price
+    if not known and len(set(names)) == len(names):     # as `_new_part` would have it, at a third of the price
         numbers = range(seq, seq + len(events))
         known.update((name, [n if x else 0, x or None, n if y else 0, y]) for name, n, x, y in zip(names, numbers, xs, ys))
         return (list(map(Stored._make, zip(names, repeat("stored"), numbers))),

@@ -85,7 +85,7 @@ class Reader:
         return None if read is None else read[2]
 
     def _found(self, body, what):
-        """How many events the loops have found in a request's bytes, and left in `_rows` and `_room`; -1 where Python has to read it."""
+        """How many events the loops have found, and left in `_rows` and `_room`; -1 where Python has to read the request."""
         if not self.usable or not valid(body):
             return -1
         size, (text, words, compact) = len(body), self._room
@@ -96,7 +96,7 @@ class Reader:
         return read(text, size + 1, what, self._work, words, compact, self._rows, self._ints)
 
     def _read(self, body, what):
-        """(the numbers of events, by column, all features without blanks, record of each event), None where Python has to read it."""
+        """(numbers of the events by column, all features without blanks, records), None where Python has to read it."""
         if (count := self._found(body, what)) < 0:
             return None
         _, words, compact = self._room

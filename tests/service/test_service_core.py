@@ -16,7 +16,7 @@ from linear.model_file import read
 from linear.service.drift import Adwin, PageHinkley
 from linear.service.events import Event, Invalid, decoded, event, events
 from linear.service.fold import EXPIRE, Fold
-from linear.service.log import LogError, Row, SqliteLog
+from linear.service.log import LogError, Row, SqliteLog, judged
 from linear.service.runner import Busy, Directory, DirectoryError, Runner
 from linear.service.store import StateError, StateStore
 
@@ -85,6 +85,16 @@ def test_an_id_has_one_x_and_one_y(log):
                       ("stored", 3), ("stored", 4), ("conflict", 4), ("stored", 5), ("conflict", 5)]
     assert [(row.id, row.kind, row.x, row.y) for row in log.read(0, 9)] == [
         ("a", "x", x, None), ("a", "y", b"", 1), ("b", "y", b"", 1), ("b", "x", x, None), ("c", "xy", x, 1)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_new_events_are_judged_in_one_go_as_one_by_one(count):
+    made = [row._replace(record=b"r" * (i % 3) if row.x else b"") for i, row in enumerate({row.id: row for row in some_events(count)}.values())]
+    known, other = {}, {"elsewhere": [1, b"{}", 0, None]}
+    assert judged(made, known, 7) == judged(made, other, 7)               # the second knows an id, so it looks at each
+    assert {**known, "elsewhere": [1, b"{}", 0, None]} == other and len(known) == len(made)
+    twice = [*made, *made]
+    assert [stored.status for stored in judged(twice, {}, 7)[0]] == ["stored"] * len(made) + ["duplicate"] * len(made)
 
 
 def test_a_log_stays_itself(tmp_path):
