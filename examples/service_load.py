@@ -139,7 +139,7 @@ def by_wrk(url, path, bodies, connections, seconds, prefix=None):
 
 
 def ready_made(rng, count=20_000):
-    """The JSON of some events but for their ids and first brackets, to be used again and again: to make it takes longer than to store it."""
+    """The JSON of events behind their ids, to be used again and again: to make it takes longer than to store it."""
     return [json.dumps({"x": features(rng), "y": rng.choice((-1, 1))})[1:] for _ in range(count)]
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 REDIS = shutil.which("redis-server")
+MISSING = "Debian's redis-server is not installed"
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": ""}
 
 

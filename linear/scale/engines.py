@@ -22,7 +22,7 @@ SECONDS = 10                                # to wait for a scheduler, and for i
 AGAIN = 60                                  # to wait for another one when all have died
 LOOK = 5                                    # between two looks at who is left, while a result is waited for
 REFUSED = "its weights need not be the same bits. Install the same on all of them"
-ALONE = "the Dask scheduler was lost; no model was written, start again"
+LOST = "the Dask scheduler was lost; no model was written, start again"
 DEATHS = 10                                 # workers that one shard may outlive
 
 
@@ -149,10 +149,10 @@ class DaskEngine(LocalEngine):
             except self._lost:
                 if self._client.status == "running":
                     return None
-                raise ScaleError(ALONE) from None
+                raise ScaleError(LOST) from None
             except self._late:
                 if self._client.status == "closed":
-                    raise ScaleError(ALONE) from None
+                    raise ScaleError(LOST) from None
                 with suppress(OSError):                         # of a scheduler that comes back, or that is called lost soon
                     if self._client.scheduler_info().get("workers"):
                         seen = time.monotonic()

@@ -5,10 +5,10 @@ import signal
 import time
 from pathlib import Path
 
-from tests.brokers import REDIS, RedisServer
+from tests.brokers import MISSING, REDIS, RedisServer
 from tests.chaos.clients import Generations, Load, Server, Writer, goes_on
 
-NOT_RUN = {"not run": "Debian's redis-server is not installed"}
+NOT_RUN = {"not run": MISSING}
 
 
 def restarts(nursery, folder, times, with_learner, seed=0, report=lambda done: None, **settings):

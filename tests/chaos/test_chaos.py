@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.brokers import REDIS
+from tests.brokers import MISSING, REDIS
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the kill suite needs fork, so a POSIX system")
 if hasattr(os, "fork"):
@@ -14,7 +14,7 @@ if hasattr(os, "fork"):
     from tests.chaos.nursery import Nursery
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: prlimit and /proc")
-redis = pytest.mark.skipif(not REDIS, reason="Debian's redis-server is not installed")
+redis = pytest.mark.skipif(not REDIS, reason=MISSING)
 
 
 @pytest.fixture(scope="module")

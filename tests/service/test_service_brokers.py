@@ -10,7 +10,7 @@ import pytest
 import test_service_cli as cli
 from test_service_core import OPTIONS, some_events
 from test_service_http import ask, post, some
-from test_service_logs import MISSING, PACKING, X, brokers, packed, refused
+from test_service_logs import PACKING, X, brokers, packed, refused
 
 from linear.model_file import read
 from linear.service import logs
@@ -21,7 +21,7 @@ from linear.service.logs import kafka, redis, wire
 from linear.service.runner import Busy, Directory, Runner
 from linear.service.store import StateStore
 from linear.svm import HingeSVM
-from tests.brokers import REDIS, RedisServer
+from tests.brokers import MISSING, REDIS, RedisServer
 
 
 @pytest.fixture(scope="module")

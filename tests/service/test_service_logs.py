@@ -25,7 +25,7 @@ from linear.service.packing import packing                          # noqa: E402
 from linear.service.reading import Reader                           # noqa: E402
 from linear.service.runner import checked_state                     # noqa: E402
 from linear.service.store import StateError, StateStore             # noqa: E402
-from tests.brokers import REDIS, MockKafka, RedisServer             # noqa: E402
+from tests.brokers import MISSING, REDIS, MockKafka, RedisServer    # noqa: E402
 
 PACKING = packing(OPTIONS)
 X, OTHER = b'{"user":"ann"}', b'{"user":"bob"}'
@@ -148,7 +148,6 @@ class WithTail:
 
 KITS = {"sqlite": Sqlite, "redis": Redis, "kafka": Kafka, "tail of sqlite": type("", (WithTail, Sqlite), {}),
         "tail of redis": type("", (WithTail, Redis), {}), "tail of kafka": type("", (WithTail, Kafka), {})}
-MISSING = "Debian's redis-server is not installed"
 
 
 @contextlib.contextmanager
